@@ -46,6 +46,8 @@ pub struct Metrics {
     pushed: IntCounterVec,
     /// Restarts of workloads, by outcome.
     pub restarts: IntCounterVec,
+    /// Workloads whose restart waits for that of others.
+    pub restarts_waiting: IntGauge,
     state_looks: IntCounterVec,
     /// GeneratorStates, and those whose last look failed.
     pub states: [IntGauge; 2],
@@ -166,12 +168,17 @@ fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntC
 
 /// What is told of restarts.
 fn restarts(registry: &Registry) -> IntCounterVec {
-    counter(
+    let metric = counter(
         registry,
         "keyferry_restarts_total",
-        "Workloads that were restarted since a Secret of theirs changed, and what kept others from it, by outcome",
+        "Workloads that were restarted since a Secret of theirs changed, what kept others from it, and restarts without new pods that serve after ten minutes, by outcome",
         &["outcome"],
-    )
+    );
+    for outcome in ["restarted", "failed", "unfinished"] {
+        // What grows from nothing to one is no growth to who asks for it.
+        metric.with_label_values(&[outcome]);
+    }
+    metric
 }
 
 /// A counter without labels.
@@ -234,6 +241,11 @@ impl Metrics {
                 &["change"],
             ),
             restarts: restarts(&registry),
+            restarts_waiting: gauge(
+                &registry,
+                "keyferry_restarts_waiting",
+                "Workloads that are to restart and wait for their turn: five of a namespace restart at once",
+            ),
             state_looks: counter(
                 &registry,
                 "keyferry_generatorstate_looks_total",

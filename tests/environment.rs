@@ -38,22 +38,28 @@ fn a_file_of_certificates_stands_beside_the_usual_folders() {
     child.wait().unwrap();
 }
 
-/// The size from which on a block of memory is given back at once.
+/// The size from which on a block of memory is given back at once, and how many heaps there are.
 const THRESHOLD: &str = "MALLOC_MMAP_THRESHOLD_";
+const HEAPS: &str = "MALLOC_ARENA_MAX";
 
 #[test]
-fn large_blocks_of_memory_go_back_to_the_system_unless_somebody_said_when() {
-    for (said, holds) in [(None, "262144"), (Some("1048576"), "1048576")] {
+fn memory_goes_back_to_the_system_unless_somebody_said_when() {
+    for (name, other, said, holds) in [
+        (THRESHOLD, HEAPS, None, "262144"),
+        (THRESHOLD, HEAPS, Some("1048576"), "1048576"),
+        (HEAPS, THRESHOLD, None, "1"),
+        (HEAPS, THRESHOLD, Some("4"), "4"),
+    ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
-        command.args(["render", "-f", "-"]).env_remove(THRESHOLD).envs(said.map(|said| (THRESHOLD, said)));
+        command.args(["render", "-f", "-"]).env_remove(name).env_remove(other).envs(said.map(|said| (name, said)));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().expect("keyferry starts");
         let begun = Instant::now();
-        while variable(&child, THRESHOLD).is_none() {
+        while variable(&child, name).is_none() || variable(&child, other).is_none() {
             assert!(begun.elapsed() < LIMIT && child.try_wait().unwrap().is_none(), "it never says when");
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert_eq!(variable(&child, THRESHOLD).as_deref(), Some(holds));
+        assert_eq!(variable(&child, name).as_deref(), Some(holds));
         drop(child.stdin.take());
         child.wait().unwrap();
     }

@@ -1,5 +1,6 @@
 //! What a store takes of the operator's memory: there may be ten thousand, and all are checked when it starts.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use futures::future::pending;
 use keyferry::clock;
 use keyferry::controller::Controller;
 use keyferry::controller::index::{Index, SubjectKind};
+use keyferry::controller::kept::Kept;
 use keyferry::controller::store::{Checks, Stores};
 use keyferry::controller::subject::Shared;
 use keyferry::controller::watch::ClusterWatches;
@@ -20,12 +22,13 @@ use keyferry_cluster::events::Events;
 use keyferry_cluster::leader::Lead;
 use keyferry_cluster::notices::ClusterNotices;
 use keyferry_cluster::objects::ClusterObjects;
+use keyferry_cluster::shards::{FIRST, Held};
 use keyferry_stores::access::{ControllerToken, LoginPorts};
 use keyferry_stores::pool::{Pool, Rules};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
-/// As many as are looked at at once where they are all in one namespace.
+/// More than are looked at at once.
 const STORES: usize = 5000;
 
 /// The most that one may take, in KiB, while all of them are under way: it takes seven.
@@ -128,9 +131,12 @@ fn controller(client: &kube::Client, metrics: &Arc<Metrics>) -> Controller {
         sealed_secrets: false,
         copiers: Vec::new(),
         kinds: keyferry_cluster::target::kinds::Kinds::default(),
+        kept: Kept::default(),
     };
     let shared = Shared::new(index, metrics.clone(), notices, clock::now);
-    let mut controller = Controller::new(shared, Box::new(watches), watch::channel(false).0, watch::channel(true).1);
+    let all = watch::channel(Held::from([(FIRST, Lead::always())])).1;
+    let (ready, worked_on) = (watch::channel(false).0, watch::channel(BTreeSet::new()).0);
+    let mut controller = Controller::new(shared, Arc::new(watches), ready, all, worked_on);
     controller.tend(SubjectKind::SecretStore, Stores::namespaced(checks, true));
     controller
 }

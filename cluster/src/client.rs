@@ -77,12 +77,12 @@ pub struct LivePatch(Patch<()>);
 
 impl LivePatch {
     /// Each value to this path, in the place of what is there.
-    pub fn put<const N: usize>(values: [(&[&str], Value); N]) -> Self {
+    pub fn put<'a>(values: impl Iterator<Item = (&'a [&'a str], Value)>) -> Self {
         let operations = values.map(|(path, value)| {
             let path = PointerBuf::from_tokens(path.iter().copied());
             PatchOperation::Add(AddOperation { path, value })
         });
-        Self(Patch::Json(json_patch::Patch(operations.into())))
+        Self(Patch::Json(json_patch::Patch(operations.collect())))
     }
 
     /// The changes.

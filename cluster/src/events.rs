@@ -36,7 +36,7 @@ impl Events {
 
     /// Sends one event about `object` in the name of `component`.
     pub fn send(&self, object: ObjectReference, component: &'static str, note: Note) {
-        if self.0.lock().push((object, component, note)) {
+        if self.0.lock().push((object, component, note, Lead::here())) {
             self.0.more.notify_one();
         } else {
             tracing::debug!("an event was dropped: too many are waiting");
@@ -51,8 +51,8 @@ impl Drop for Waiting {
     }
 }
 
-/// About what, in whose name, and what.
-type Told = (ObjectReference, &'static str, Note);
+/// About what, in whose name, what, and under which lead.
+type Told = (ObjectReference, &'static str, Note, Option<Lead>);
 
 #[derive(Default)]
 struct Waiting {
@@ -117,7 +117,7 @@ async fn send_all(
             waiting.lock().pop()
         };
         match next {
-            Some((object, component, note)) if lead.check().is_ok() => {
+            Some((object, component, note, own)) if own.as_ref().unwrap_or(&lead).check().is_ok() => {
                 send(&client, clock(), object, component, note).await;
             }
             Some(_) => {}
@@ -167,7 +167,7 @@ mod tests {
 
     fn told(namespace: &str, message: usize) -> Told {
         let object = ObjectReference { namespace: Some(namespace.to_owned()), ..ObjectReference::default() };
-        (object, "test", Note::new(Severity::Normal, "Told", keyferry_sync::told!("{}", message)))
+        (object, "test", Note::new(Severity::Normal, "Told", keyferry_sync::told!("{}", message)), None)
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::problem::{ApiProblem, timely};
 
 /// How long giving the Lease back may take.
-const GIVING_BACK: Duration = Duration::from_secs(5);
+pub(crate) const GIVING_BACK: Duration = Duration::from_secs(5);
 
 /// How the Lease is used.
 #[derive(Clone, Debug)]
@@ -52,6 +52,11 @@ impl Election {
     }
 }
 
+tokio::task_local! {
+    /// Under which lead is done what is done here: see [`Lead::over`].
+    static LEAD: Lead;
+}
+
 /// Until when we may write. Whoever writes asks each time: one that stood still, and wakes after another took over, must
 /// write nothing, even before it has learned of that. From then on the lease duration less the renew deadline is left for
 /// what was begun to end.
@@ -61,22 +66,24 @@ pub struct Lead {
     began: Instant,
     /// In milliseconds since then.
     until: Arc<AtomicU64>,
+    /// It lasts no longer than this one.
+    within: Option<Arc<Lead>>,
 }
 
 impl Lead {
     /// For ever: there is no Lease.
     pub fn always() -> Self {
-        Self { began: Instant::now(), until: Arc::new(AtomicU64::new(u64::MAX)) }
+        Self { until: Arc::new(AtomicU64::new(u64::MAX)), ..Self::not_yet() }
     }
 
     /// Not yet: the Lease may be another's.
     pub fn not_yet() -> Self {
-        Self { began: Instant::now(), until: Arc::default() }
+        Self { began: Instant::now(), until: Arc::default(), within: None }
     }
 
     /// For so long after the Lease was written, which was sent then.
     pub fn until(sent: Instant, lasts: Duration) -> Self {
-        let lead = Self { began: sent, until: Arc::default() };
+        let lead = Self { began: sent, ..Self::not_yet() };
         lead.renewed(sent, lasts);
         lead
     }
@@ -87,15 +94,43 @@ impl Lead {
         self.until.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
     }
 
+    /// The same, and no longer than `outer`.
+    pub fn within(self, outer: &Self) -> Self {
+        Self { within: Some(Arc::new(outer.clone())), ..self }
+    }
+
     /// It is over.
-    fn lose(&self) {
+    pub(crate) fn lose(&self) {
         self.until.store(0, Ordering::Release);
+    }
+
+    /// Whether both are of the same time of holding the same Lease.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.until, &other.until)
+    }
+
+    /// Does `work` under this lead: what is written meanwhile, in the same task, asks this one, too.
+    pub fn over<T>(self, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        LEAD.scope(self, work)
+    }
+
+    /// The same for what takes no time.
+    pub fn during<T>(self, work: impl FnOnce() -> T) -> T {
+        LEAD.sync_scope(self, work)
+    }
+
+    /// Under which lead this is done, where it is under any.
+    pub fn here() -> Option<Self> {
+        LEAD.try_with(Clone::clone).ok()
     }
 
     /// An error where another may lead.
     pub fn check(&self) -> Result<(), ApiProblem> {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if now < self.until.load(Ordering::Acquire) { Ok(()) } else { Err(ApiProblem::NotLeading) }
+        if now >= self.until.load(Ordering::Acquire) {
+            return Err(ApiProblem::NotLeading);
+        }
+        self.within.as_ref().map_or(Ok(()), |outer| outer.check())
     }
 }
 
@@ -119,19 +154,11 @@ pub async fn acquire<S>(
 ) -> Result<Leadership, S> {
     let mut stop = pin!(stop);
     let api: Api<Lease> = Api::namespaced(client.clone(), &election.namespace);
-    // The holder's record as we last saw it, and since when it has not moved.
-    let mut seen: Option<(Option<String>, Instant)> = None;
-    let mut told = None;
-    let leadership = |lease, renewed| Leadership {
-        api: api.clone(),
-        election: election.clone(),
-        lease,
-        renewed,
-        lead: lead.clone(),
-    };
+    let (mut seen, mut told) = (None, None);
+    let leadership = |lease, sent| Leadership::new(api.clone(), election.clone(), lease, sent, lead.clone());
     loop {
         let attempt = {
-            let mut attempt = pin!(try_acquire(&api, election, &mut seen));
+            let mut attempt = pin!(try_acquire(&api, election, &mut seen, |_| {}));
             tokio::select! {
                 biased;
                 why = &mut stop => {
@@ -156,6 +183,8 @@ pub async fn acquire<S>(
                     told = Some(holder);
                 }
             }
+            // The next try tells who it was.
+            Ok(Attempt::Conflict) => {}
             Err(problem) => {
                 tracing::warn!(lease = election.name, namespace = election.namespace, %problem, "can't get the Lease; trying again")
             }
@@ -167,44 +196,60 @@ pub async fn acquire<S>(
     }
 }
 
-enum Attempt {
+/// What a try to get a Lease came to.
+pub(crate) enum Attempt {
     /// With when what wrote it was sent.
     Ours(Box<Lease>, Instant),
+    /// Another holds it.
     Theirs(String),
+    /// Another wrote it, just now.
+    Conflict,
 }
 
-async fn try_acquire(
+/// A holder's record as we last saw it, by its resourceVersion, and since when it has not moved.
+pub(crate) type LastSeen = Option<(Option<String>, Instant)>;
+
+/// Who holds a Lease, where somebody does and it has not lasted out; and when it does where nobody renews it.
+pub(crate) fn holder(lease: &Lease, seen: &mut LastSeen) -> Option<(String, Instant)> {
+    let spec = lease.spec.as_ref()?;
+    let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty())?;
+    let version = lease.metadata.resource_version.clone();
+    let since = match seen {
+        Some((last, since)) if *last == version => *since,
+        _ => seen.insert((version, Instant::now())).1,
+    };
+    let lasts = Duration::from_secs(u64::from(spec.lease_duration_seconds.unwrap_or_default().unsigned_abs()));
+    (since.elapsed() < lasts).then(|| (holder, since + lasts))
+}
+
+/// Tries to get a Lease, or to keep it; `mark` adds to its metadata what is to be told with that.
+pub(crate) async fn try_acquire(
     api: &Api<Lease>,
     election: &Election,
-    seen: &mut Option<(Option<String>, Instant)>,
+    seen: &mut LastSeen,
+    mark: impl FnOnce(&mut ObjectMeta),
 ) -> Result<Attempt, ApiProblem> {
     let parameters = PostParams::default();
-    let Some(mut lease) = timely(api.get_opt(&election.name)).await? else {
-        let lease = Lease {
-            metadata: ObjectMeta { name: Some(election.name.clone()), ..ObjectMeta::default() },
-            spec: Some(record(election, None, (election.clock)())),
-        };
-        let sent = Instant::now();
-        return timely(api.create(&parameters, &lease)).await.map(|lease| Attempt::Ours(Box::new(lease), sent));
-    };
-    let spec = lease.spec.clone().unwrap_or_default();
-    let holder = spec.holder_identity.clone().unwrap_or_default();
-    if !holder.is_empty() && holder != election.identity {
-        let version = lease.metadata.resource_version.clone();
-        let since = match seen {
-            Some((last, since)) if *last == version => *since,
-            _ => seen.insert((version, Instant::now())).1,
-        };
-        let lasts = Duration::from_secs(u64::from(spec.lease_duration_seconds.unwrap_or_default().unsigned_abs()));
-        if since.elapsed() < lasts {
-            return Ok(Attempt::Theirs(holder));
-        }
+    let found = timely(api.get_opt(&election.name)).await?;
+    if let Some((holder, _)) = found.as_ref().and_then(|lease| holder(lease, seen))
+        && holder != election.identity
+    {
+        return Ok(Attempt::Theirs(holder));
     }
-    lease.spec = Some(record(election, Some(&spec), (election.clock)()));
+    let is_there = found.is_some();
+    let named = ObjectMeta { name: Some(election.name.clone()), ..ObjectMeta::default() };
+    let mut lease = found.unwrap_or(Lease { metadata: named, spec: None });
+    lease.spec = Some(record(election, lease.spec.as_ref(), (election.clock)()));
+    mark(&mut lease.metadata);
     let sent = Instant::now();
-    match timely(api.replace(&election.name, &parameters, &lease)).await {
+    let written = if is_there {
+        timely(api.replace(&election.name, &parameters, &lease)).await
+    } else {
+        timely(api.create(&parameters, &lease)).await
+    };
+    match written {
         Ok(lease) => Ok(Attempt::Ours(Box::new(lease), sent)),
-        Err(problem) if problem.is_conflict() => Ok(Attempt::Theirs("another process, just now".to_owned())),
+        Err(problem) if problem.is_conflict() => Ok(Attempt::Conflict),
         Err(problem) => Err(problem),
     }
 }
@@ -227,6 +272,21 @@ fn record(election: &Election, before: Option<&LeaseSpec>, now: Timestamp) -> Le
 }
 
 impl Leadership {
+    /// Of a Lease that is ours by what was sent then.
+    pub(crate) fn new(api: Api<Lease>, election: Election, lease: Lease, sent: Instant, lead: Lead) -> Self {
+        Self { api, election, lease, renewed: sent, lead }
+    }
+
+    /// Until when we may write.
+    pub(crate) fn lead(&self) -> &Lead {
+        &self.lead
+    }
+
+    /// How long what was begun has to end, once we lead no longer, before another may.
+    pub(crate) fn margin(&self) -> Duration {
+        self.election.lease_duration.saturating_sub(self.election.renew_deadline)
+    }
+
     fn left(&self) -> Duration {
         self.election.renew_deadline.saturating_sub(self.renewed.elapsed())
     }

@@ -1,95 +1,5 @@
-use std::sync::{Mutex, PoisonError};
-
-use axum::Router;
-use axum::body::to_bytes;
-use axum::extract::Request;
-use axum::http::{Method, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
-use serde_json::{Value, json};
-
 use super::*;
-
-/// An API server that holds one Lease, and may be slow, or silent, to some.
-#[derive(Clone, Default)]
-struct Server(Arc<Mutex<Held>>);
-
-#[derive(Default)]
-struct Held {
-    lease: Option<Value>,
-    revision: u64,
-    /// How long its answers take that come after what they tell of was done.
-    answers_after: Duration,
-}
-
-impl Server {
-    /// The client of one process; what goes through it while the switch is on never arrives.
-    fn client(&self, cut: &Arc<std::sync::atomic::AtomicBool>) -> kube::Client {
-        let (server, cut) = (self.clone(), cut.clone());
-        let serve = move |request: Request| {
-            let (server, cut) = (server.clone(), cut.clone());
-            async move {
-                if cut.load(Ordering::Relaxed) {
-                    std::future::pending::<()>().await;
-                }
-                server.serve(request).await
-            }
-        };
-        kube::Client::new(Router::new().fallback(serve), "ns")
-    }
-
-    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn serve(self, request: Request) -> Response {
-        let (parts, body) = request.into_parts();
-        let body: Value = serde_json::from_slice(&to_bytes(body, usize::MAX).await.unwrap()).unwrap_or_default();
-        let (code, answer, after) = {
-            let mut held = self.held();
-            let (code, answer) = held.answer(&parts.method, body);
-            (code, answer, held.answers_after)
-        };
-        sleep(after).await;
-        let json = [(header::CONTENT_TYPE, "application/json")];
-        (StatusCode::from_u16(code).unwrap(), json, answer.to_string()).into_response()
-    }
-}
-
-impl Held {
-    fn answer(&mut self, method: &Method, mut body: Value) -> (u16, Value) {
-        let refused = |code: u16, reason: &str| {
-            (code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": ""}))
-        };
-        if *method == Method::GET {
-            return self.lease.clone().map_or(refused(404, "NotFound"), |lease| (200, lease));
-        }
-        let there = self.lease.as_ref().map(|lease| lease["metadata"]["resourceVersion"].clone());
-        let fits = if *method == Method::POST {
-            there.is_none()
-        } else {
-            there == Some(body["metadata"]["resourceVersion"].clone())
-        };
-        if !fits {
-            return refused(409, "Conflict");
-        }
-        self.revision += 1;
-        body["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-        self.lease = Some(body.clone());
-        (200, body)
-    }
-}
-
-fn election(identity: &str) -> Election {
-    Election {
-        name: "lease".to_owned(),
-        namespace: "ns".to_owned(),
-        identity: identity.to_owned(),
-        lease_duration: Duration::from_secs(15),
-        renew_deadline: Duration::from_secs(10),
-        retry_period: Duration::from_secs(2),
-        clock: || Timestamp::UNIX_EPOCH,
-    }
-}
+use crate::fake_leases::{Server, election};
 
 /// Waits until the Lease is ours, however long that takes.
 async fn begin_to_lead(client: &kube::Client, election: &Election) -> Leadership {
@@ -105,20 +15,20 @@ async fn who_is_stopped_while_it_gets_the_lease_gives_it_back() {
     let stop = async {
         // The first question, whether there is one, is answered; the second is what makes it ours.
         sleep(Duration::from_secs(3)).await;
-        assert_eq!(server.held().lease.as_ref().unwrap()["spec"]["holderIdentity"], "first");
+        assert_eq!(server.holder("lease").unwrap(), "first");
         "stopped"
     };
     let lead = Lead::not_yet();
     let why = acquire(&server.client(&cut), &election("first"), &lead, stop).await.err();
     assert_eq!((why, lead.check()), (Some("stopped"), Err(ApiProblem::NotLeading)));
-    assert_eq!(server.held().lease.as_ref().unwrap()["spec"]["holderIdentity"], "", "it is given back");
+    assert_eq!(server.holder("lease").unwrap(), "", "it is given back");
     // Who stands by while another holds it stops at once.
     server.held().answers_after = Duration::ZERO;
     let _holder = begin_to_lead(&server.client(&cut), &election("other")).await;
     let before = Instant::now();
     let stopped = acquire(&server.client(&cut), &election("first"), &lead, sleep(Duration::from_secs(3))).await;
     assert!(stopped.is_err() && before.elapsed() <= Duration::from_secs(3));
-    assert_eq!(server.held().lease.as_ref().unwrap()["spec"]["holderIdentity"], "other");
+    assert_eq!(server.holder("lease").unwrap(), "other");
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +50,7 @@ async fn a_leader_that_stands_still_writes_nothing_once_another_may_lead() {
     tokio::time::timeout(Duration::from_millis(100), first.hold()).await.expect("it knows by its own clock");
     assert_eq!(lead.check(), Err(ApiProblem::NotLeading));
     assert_eq!(second.lead.clone().check(), Ok(()));
-    assert_eq!(server.held().lease.as_ref().unwrap()["spec"]["holderIdentity"], "second");
+    assert_eq!(server.holder("lease").unwrap(), "second");
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,14 +111,7 @@ async fn who_took_it_is_believed_at_once() {
     let (server, cut) = (Server::default(), Arc::default());
     let mut leadership = begin_to_lead(&server.client(&cut), &election("first")).await;
     let lead = leadership.lead.clone();
-    {
-        let mut held = server.held();
-        held.revision += 1;
-        let revision = held.revision.to_string();
-        let lease = held.lease.as_mut().unwrap();
-        lease["spec"]["holderIdentity"] = json!("second");
-        lease["metadata"]["resourceVersion"] = json!(revision);
-    }
+    server.held().change("lease", |lease| lease["spec"]["holderIdentity"] = "second".into());
     let before = Instant::now();
     leadership.hold().await;
     assert!(before.elapsed() <= Duration::from_secs(3));

@@ -94,8 +94,8 @@ fn found<T>(answer: Result<T, ApiProblem>) -> Result<Option<T>, Problem> {
 
 #[async_trait]
 impl Objects for ClusterObjects {
-    async fn turn(&self, namespace: &str) -> Turn {
-        Box::new(self.turns.of(namespace).take().await)
+    async fn turn(&self, lane: &str) -> Turn {
+        Box::new(self.turns.of(lane).take().await)
     }
 
     async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {

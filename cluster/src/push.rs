@@ -22,8 +22,8 @@ use crate::client::{ApiProblem, LiveSecret};
 use crate::journal::ClusterJournal;
 use crate::objects::ClusterObjects;
 
-/// How many Secrets are read at once: each may hold a MiB.
-const PAGE: u32 = 20;
+/// How many Secrets are read at once: each may hold a MiB, and is there several times while it is decoded.
+const PAGE: u32 = 8;
 
 fn source(mut secret: LiveSecret) -> Source {
     let keys: Vec<String> = secret.keys().cloned().collect();
@@ -63,29 +63,33 @@ impl Sources for ClusterObjects {
         namespace: &str,
         selector: &LabelSelector,
         budget: &Budget,
-    ) -> Result<Vec<Source>, Problem> {
+        most: usize,
+    ) -> Result<Option<Vec<Source>>, Problem> {
         let of = address::namespace(namespace).map_err(ApiProblem::from)?;
         let api: Api<Secret> = Api::namespaced(self.client.clone(), of);
         let selector = Selector::try_from(selector.clone());
         let selector = selector.map_err(|_| too_much("it is no selector: compare it with `kubectl explain`".into()))?;
-        let (mut found, mut page) = (Vec::new(), None);
+        let (mut found, mut held, mut page) = (Vec::new(), 0, None);
         loop {
             let params = ListParams::default().labels_from(&selector).limit(PAGE);
             let params = ListParams { continue_token: page, ..params };
-            let list = self.turns.of(namespace).read(async || api.list(&params).await).await?;
+            let list = self.turns.of(namespace).list(async || api.list(&params).await).await?;
             // All of them first: those that nothing is left for are zeroed, too.
             let secrets: Vec<LiveSecret> = list.items.into_iter().map(LiveSecret::new).collect();
-            for secret in secrets {
-                let source = source(secret);
-                budget.bytes(source.cost()).map_err(|exceeded| too_much(exceeded.to_string()))?;
-                found.push(source);
+            let read = secrets.into_iter().map(source).collect::<Vec<_>>();
+            let costs = read.iter().map(Source::cost).sum::<usize>();
+            found.extend(read);
+            held += costs;
+            if held > most {
+                return Ok(None);
             }
+            budget.bytes(costs).map_err(|exceeded| too_much(exceeded.to_string()))?;
             page = list.metadata.continue_.filter(|token| !token.is_empty());
             if found.len() > PUSH_SOURCES.size() {
                 return Err(too_much(PUSH_SOURCES.to_string()));
             }
             if page.is_none() {
-                return Ok(found);
+                return Ok(Some(found));
             }
         }
     }
@@ -185,7 +189,8 @@ mod tests {
         let turns = Turns::new(1, crate::leader::Lead::always());
         let objects = ClusterObjects::new(client, turns, PathBuf::new());
         let selector = LabelSelector::default();
-        let told = async |budget: Budget| objects.selected("ns", &selector, &budget).await.unwrap_err().message;
+        let told =
+            async |budget: Budget| objects.selected("ns", &selector, &budget, usize::MAX).await.unwrap_err().message;
         assert!(told(Budget::default()).await.contains("(limit push-sources)"));
         assert!(told(Budget::new(10, 10)).await.contains("(limit look-bytes)"));
     }
@@ -205,10 +210,11 @@ mod tests {
             });
             let turns = Turns::new(1, crate::leader::Lead::always());
             let objects = ClusterObjects::new(kube::Client::new(server, "ns"), turns, PathBuf::new());
-            let selected =
-                async |bytes| objects.selected("ns", &LabelSelector::default(), &Budget::new(bytes, 1)).await;
-            assert!(selected(10_000).await.unwrap_err().message.contains("(limit look-bytes)"));
-            assert_eq!(selected(1 << 20).await.unwrap().len(), 20);
+            let selector = LabelSelector::default();
+            let selected = async |bytes, most| objects.selected("ns", &selector, &Budget::new(bytes, 1), most).await;
+            assert!(selected(10_000, usize::MAX).await.unwrap_err().message.contains("(limit look-bytes)"));
+            assert_eq!(selected(1 << 20, 1 << 20).await.unwrap().unwrap().len(), 20);
+            assert!(selected(1 << 20, 10_000).await.unwrap().is_none(), "more than whoever asks may hold");
         }
     }
 

@@ -148,6 +148,9 @@ impl Drop for Permit {
 /// several times while it is decoded.
 const READS: usize = 8;
 
+/// How many pages of such objects are, half of them for one namespace alone.
+const LISTS: usize = 2;
+
 /// How many requests of syncs are under way at once. Requests that wait for a store hold no turn, so that a slow store
 /// delays nobody else's writes. Each is for a namespace, whose lane it is in.
 #[derive(Clone)]
@@ -155,7 +158,10 @@ pub struct Turns {
     requests: Arc<Lanes>,
     syncs: Arc<Lanes>,
     reads: Arc<Lanes>,
+    lists: Arc<Lanes>,
     lead: Lead,
+    /// Whether whoever asks must lead, too: see [`Lead::over`].
+    asks_each: bool,
     lane: Arc<str>,
 }
 
@@ -164,7 +170,13 @@ impl Turns {
     pub fn new(most: usize, lead: Lead) -> Self {
         // A sync may compute for long while it holds its turn, and one namespace alone gets as many as there are requests.
         let (requests, syncs) = (Lanes::new(most), Lanes::with_reserve(2 * most));
-        Self { requests, syncs, reads: Lanes::with_reserve(READS), lead, lane: Arc::from("") }
+        let (reads, lists) = (Lanes::with_reserve(READS), Lanes::with_reserve(LISTS));
+        Self { requests, syncs, reads, lists, lead, asks_each: true, lane: Arc::from("") }
+    }
+
+    /// The same for what only reads, and is shared: what one asks for others wait for, who lead where it does no longer.
+    pub fn of_reader(&self) -> Self {
+        Self { asks_each: false, ..self.clone() }
     }
 
     /// The same in the lane of this namespace.
@@ -178,7 +190,16 @@ impl Turns {
         self.syncs.acquire(&self.lane).await
     }
 
-    /// The same for a request that is answered with whole objects, when there is room for those.
+    /// The same for a request that is answered with a page of whole objects, when there is room for those.
+    pub async fn list<T, R>(&self, request: impl FnOnce() -> R) -> Result<T, ApiProblem>
+    where
+        R: Future<Output = Result<T, kube::Error>>,
+    {
+        let _room = self.lists.acquire(&self.lane).await;
+        self.run(request).await
+    }
+
+    /// The same for a request that is answered with a whole object.
     pub async fn read<T, R>(&self, request: impl FnOnce() -> R) -> Result<T, ApiProblem>
     where
         R: Future<Output = Result<T, kube::Error>>,
@@ -195,6 +216,9 @@ impl Turns {
         let _turn = self.requests.acquire(&self.lane).await;
         // Not before: whoever waited for its turn may have been asleep since.
         self.lead.check()?;
+        if let Some(lead) = Lead::here().filter(|_| self.asks_each) {
+            lead.check()?;
+        }
         // Nor is there room for it before, in a box: thousands may wait, and each is kilobytes.
         Box::pin(timely(request())).await
     }
@@ -297,5 +321,17 @@ mod tests {
         assert_eq!(sent.get(), 1);
         lead.renewed(tokio::time::Instant::now(), Duration::from_secs(10));
         assert_eq!(turns.run(send).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_lost_its_own_lease_sends_nothing_though_others_do() {
+        let (process, own) = (Lead::always(), Lead::until(tokio::time::Instant::now(), Duration::from_secs(10)));
+        let turns = Turns::new(1, process).of("ns");
+        let request = async || Ok(());
+        assert_eq!(own.clone().over(turns.run(request)).await, Ok(()));
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(own.clone().over(turns.run(request)).await, Err(ApiProblem::NotLeading));
+        assert_eq!(own.over(turns.of_reader().run(request)).await, Ok(()), "others may wait for what is read");
+        assert_eq!(turns.run(request).await, Ok(()));
     }
 }

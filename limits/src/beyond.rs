@@ -2,6 +2,24 @@
 
 use crate::{Limit, Unit};
 
+/// What is looked after is kept in memory, whole, until it goes.
+pub const NAMESPACE_OBJECTS: Limit = Limit {
+    name: "namespace-objects",
+    most: 32 << 20,
+    unit: Unit::Bytes,
+    of: "objects of more than 4 KiB that one namespace has (ExternalSecrets, PushSecrets, stores)",
+    raise: "put templates and certificates into ConfigMaps, or spread them over namespaces, and apply it again",
+};
+
+/// The same of all namespaces together, of what nobody has thousands of.
+pub const LARGE_OBJECTS: Limit = Limit {
+    name: "large-objects",
+    most: 64 << 20,
+    unit: Unit::Bytes,
+    of: "objects of more than 32 KiB that all namespaces have (ExternalSecrets, PushSecrets, stores)",
+    raise: "put templates and certificates into ConfigMaps, and apply it again",
+};
+
 /// Each is a call of a store.
 pub const PUSH_ENTRIES: Limit = Limit {
     name: "push-entries",
@@ -279,6 +297,15 @@ pub const MOUNTS_AT_ONCE: Limit = Limit {
     unit: Unit::Items,
     of: "volumes of one node that are asked for at once",
     raise: "nothing: they have turns",
+};
+
+/// Thousands of ExternalSecrets may change together, and what each asks for is held until their workloads restart.
+pub const RESTART_LIST: Limit = Limit {
+    name: "restart-list",
+    most: 4 << 10,
+    unit: Unit::Bytes,
+    of: "the annotation keyferry.io/restart of an ExternalSecret",
+    raise: "write users there, or have the workloads name the Secret themselves",
 };
 
 /// What is written is faster than what is delivered, but where a disk hangs.

@@ -115,4 +115,21 @@ mod tests {
         let table: String = rows.collect();
         assert!(page.contains(&table), "docs/limits.md must hold this table:\n\n{table}");
     }
+
+    /// Whoever searches the page about troubles for the name in a message finds what to do.
+    #[test]
+    fn the_page_about_troubles_has_every_limit() {
+        let page = include_str!("../../docs/troubleshooting.md");
+        let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+        for limit in ALL {
+            let name = format!("`{}`", limit.name);
+            match groups.iter_mut().find(|(raise, _)| *raise == limit.raise) {
+                Some((_, names)) => names.push(name),
+                None => groups.push((limit.raise, vec![name])),
+            }
+        }
+        let table: String =
+            groups.into_iter().map(|(raise, names)| format!("| {} | {raise} |\n", names.join(", "))).collect();
+        assert!(page.contains(&table), "docs/troubleshooting.md must hold this table:\n\n{table}");
+    }
 }

@@ -61,6 +61,8 @@ pub const ALL: &[&Limit] = &[
     &NAMESPACE_HELD,
     &NAMESPACE_SHARE,
     &ALL_HELD,
+    &NAMESPACE_OBJECTS,
+    &LARGE_OBJECTS,
     &SECRET_PARTS,
     &PUSH_ENTRIES,
     &PUSH_DATA_TO,
@@ -93,6 +95,7 @@ pub const ALL: &[&Limit] = &[
     &MOUNT_SHARED,
     &MOUNT_LEASES,
     &MOUNTS_AT_ONCE,
+    &RESTART_LIST,
     &AUDIT_QUEUE,
 ];
 

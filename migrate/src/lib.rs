@@ -3,7 +3,8 @@
 //! Facts are read at the edge (`read`), judged without any IO (`judge`, `plan`), and printed; `apply` alone writes.
 //!
 //! Modules, in reading order: [`kinds`] what we serve, [`facts`] what may be known
-//! of a cluster, [`images`], [`helm`] and [`held`] what a release's record says, [`lost`] what a schema does not know, `read` the reading, [`judge`] what the facts mean, [`plan`]
+//! of a cluster, [`images`], [`helm`] and [`held`] what a release's record says, [`lost`] what a schema does not know, [`refused`] what of
+//! generators is refused, `read` the reading, [`judge`] what the facts mean, [`plan`]
 //! what is to be done, `apply` and `rewrite` the doing, [`print`] the report. Beside that, [`written`] files that are written whole, [`manifests`] old
 //! versions on disk, [`carry`] what verbs have in common that carry manifests over: [`kes`] those of kubernetes-external-secrets, [`agent`] of Vault's
 //! injector, [`secrets_store`] of the Secrets Store CSI Driver.
@@ -20,6 +21,7 @@ pub mod images;
 pub mod helm;
 pub mod held;
 pub mod lost;
+pub mod refused;
 mod read;
 pub mod judge;
 pub mod plan;

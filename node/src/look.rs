@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::identity::{Identity, Login};
 use crate::leases::Held;
-use crate::marks::{Mark, Marks};
+use crate::marks::{Mark, Marks, Synced};
 use crate::node::Node;
 use crate::reading::{Read, Reader, Unread};
 use crate::refusal::{Kind, Refusal};
@@ -170,13 +170,13 @@ impl Node {
         let arrived = self.now();
         let shared = call.identity.shared(read.login);
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        let last = volume.memory.last.clone().or_else(|| mark.synced.clone().map(Into::into));
+        let mut memory = volume.memory.clone();
+        mark.synced.clone().into_iter().for_each(|synced| synced.recall(&mut memory));
         // Who asks stores for nothing that others have waits for nobody who does.
-        let waits = volume.memory.failures > 0 || is_due(&es, &version, last.as_ref(), arrived);
+        let waits = volume.memory.failures > 0 || is_due(&es, &version, memory.last.as_ref(), arrived);
         let _alone = if waits && !generates(&es) { Some(alone(&shared, name, until).await?) } else { None };
         let known = Mutex::new(volume.shown.take());
         let target = Target { wanted: call.wanted, place, writer, known };
-        let mut memory = Memory { last, ..volume.memory.clone() };
         let stores = call.identity.stores(read.login);
         let sharing =
             Sharing::new(stores, shared.clone(), arrived, (name, &version, interval(&es)), memory.last.as_ref());
@@ -191,7 +191,7 @@ impl Node {
             last.at = sharing.oldest();
             sharing.is_read(name, &version);
         }
-        mark.synced = volume.memory.last.clone().map(Into::into);
+        mark.synced = Synced::of(&volume.memory);
         volume.again = match outcome {
             Outcome::Failed(_) => next.map(|next| (next, version)),
             _ => None,
@@ -250,7 +250,8 @@ impl Node {
             es: read.es,
             stores: read.stores,
             began: self.now(),
-            namespace_labels: read.labels,
+            is_asked_for: true,
+            namespace_labels: read.labels.map(Arc::new),
             seen: Seen::Unknown,
             sources: Default::default(),
             memory,
@@ -259,7 +260,7 @@ impl Node {
             cancelled,
         };
         let planning = ports.stores.planning();
-        let mut looking = Box::pin(keyferry_sync::run(&ports, target, &self.settings, look, planning));
+        let mut looking = Box::pin(keyferry_sync::run(&ports, target, &self.settings, Box::new(look), planning));
         if let Ok(looked) = timeout_at(call.visit.until, &mut looking).await {
             return Ok(looked);
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use keyferry_sync::hash::data_hash;
+use keyferry_sync::look::Memory;
 use keyferry_sync::plan::LastSync;
 use serde::{Deserialize, Serialize};
 
@@ -42,17 +43,24 @@ pub struct Synced {
     pub at: Timestamp,
     /// Of which version.
     pub version: String,
+    /// By when the first of what generators made, and that has no lease, is to be replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Timestamp>,
 }
 
-impl From<LastSync> for Synced {
-    fn from(LastSync { at, version }: LastSync) -> Self {
-        Self { at, version }
+impl Synced {
+    /// The last one that is remembered.
+    pub fn of(memory: &Memory) -> Option<Self> {
+        let LastSync { at, version } = memory.last.clone()?;
+        Some(Self { at, version, ends: memory.made_ends })
     }
-}
 
-impl From<Synced> for LastSync {
-    fn from(Synced { at, version }: Synced) -> Self {
-        Self { at, version }
+    /// Recalls it, where nothing later is remembered.
+    pub fn recall(self, memory: &mut Memory) {
+        if memory.last.is_none() {
+            memory.last = Some(LastSync { at: self.at, version: self.version });
+            memory.made_ends = self.ends;
+        }
     }
 }
 
@@ -128,7 +136,7 @@ mod tests {
             service_account: text("web"),
             external_secret: text("app"),
             is_delivered: true,
-            synced: Some(Synced { at: Timestamp::UNIX_EPOCH, version: text("1-ab") }),
+            synced: Some(Synced { at: Timestamp::UNIX_EPOCH, version: text("1-ab"), ends: None }),
             refused_since: None,
         };
         marks.write(&mark).ok().unwrap();
@@ -140,5 +148,23 @@ mod tests {
         marks.remove(target).ok().unwrap();
         marks.remove(target).ok().unwrap();
         assert!(marks.all().is_empty());
+    }
+    #[test]
+    fn the_end_of_what_was_made_outlives_the_process() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let last = Some(LastSync { at: at(1), version: "1-ab".to_owned() });
+        let before = Memory { last: last.clone(), made_ends: Some(at(3000)), ..Memory::default() };
+        let text = serde_json::to_string(&Synced::of(&before)).unwrap();
+        let recalled = |mut memory: Memory, text: &str| {
+            serde_json::from_str::<Synced>(text).unwrap().recall(&mut memory);
+            (memory.last, memory.made_ends)
+        };
+        assert_eq!(recalled(Memory::default(), &text), (last, Some(at(3000))));
+        // A process from before this was written down.
+        let old = r#"{"at":"1970-01-01T00:00:01Z","version":"1-ab"}"#;
+        assert_eq!(recalled(Memory::default(), old).1, None);
+        let later = LastSync { at: at(9), version: "1-ab".to_owned() };
+        let known = Memory { last: Some(later.clone()), ..Memory::default() };
+        assert_eq!(recalled(known, &text), (Some(later), None), "what is remembered is later");
     }
 }

@@ -80,7 +80,7 @@ fn observed(shown: &Shown, known: Option<&str>) -> Option<Observed> {
         }
         Shown::Others => (String::new(), false),
     };
-    Some(Observed { version: Some(version(&found)), intact, written_at: None })
+    Some(Observed { version: Some(version(&found)), intact, written_at: None, refresh_by: None })
 }
 
 fn change(shown: &Shown, wanted: &str) -> TargetChange {
@@ -96,7 +96,7 @@ fn without_modes(files: Files) -> Files {
 }
 
 fn version(digest: &str) -> Version {
-    Version { uid: String::new(), revision: digest.to_owned() }
+    Version { uid: "".into(), revision: digest.into() }
 }
 
 impl Target<'_> {

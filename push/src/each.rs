@@ -11,7 +11,7 @@ use keyferry_sync::asking::Asking;
 use keyferry_sync::audit::{Action, Object};
 use keyferry_sync::compute::{in_turn, is_little, is_plain_path};
 use keyferry_sync::outcome::Retry;
-use keyferry_sync::store::Store;
+use keyferry_sync::store::{Store, StoreId};
 use keyferry_sync::told;
 use keyferry_sync::told::Told;
 
@@ -21,6 +21,7 @@ use crate::expand::{self, Entry, Wanted, elsewhere, is_same_entry, is_same_place
 use crate::look::{Look, World};
 use crate::memory::{Held, OPAQUE};
 use crate::outcome::retry_of;
+use crate::places::Sites;
 use crate::ports::Opened;
 use crate::refers::{found_in, namespace, store_key};
 
@@ -76,6 +77,13 @@ pub struct Prepared {
     pub problems: Vec<Problem>,
 }
 
+impl Prepared {
+    /// Places where something is that was, or may have been, there before us.
+    pub fn there(&self) -> impl Iterator<Item = &String> {
+        [&self.existing, &self.doubtful, &self.shared].into_iter().flatten()
+    }
+}
+
 /// What it came to.
 #[derive(Default)]
 pub struct Ended {
@@ -112,6 +120,26 @@ impl Task<'_> {
             }
         }
         Ok(prepared)
+    }
+
+    /// Of what is there, what was pushed through another store that leads to the same place for certain: it is ours, by
+    /// whichever of the two it is deleted one day.
+    pub fn ours(&self, prepared: &Prepared) -> BTreeSet<String> {
+        let (look, class) = (self.look, &self.world.settings.class);
+        if prepared.there().next().is_none() {
+            return BTreeSet::new();
+        }
+        // Of a store of another class nobody here knows who pushed.
+        let stores = look.stores.values().map(|(store, _)| store).filter(|store| store.is_of_class(class));
+        let sites = Sites::recorded(look, stores);
+        let from = sites.leaving(&self.store);
+        let is_pushed = |store: &StoreId, place: &str| {
+            !found_in(look.ps.status.as_ref(), &store_key(store)).iter().any(|found| found == place)
+        };
+        let is_ours = |place: &&String| {
+            self.wanted.entries.get(*place).is_some_and(|entry| from.is_among(place, &entry.data, is_pushed))
+        };
+        prepared.there().filter(is_ours).cloned().collect()
     }
 
     /// Whether anything is at these places, but at those that nothing is pushed to now.

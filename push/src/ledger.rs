@@ -1,6 +1,6 @@
 //! What is written down of what is in the stores, and when: what is about to be pushed before it is, what is deleted after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keyferry_crds::{PushData, PushSecret, PushSecretStatus, PushUpdatePolicy};
 use keyferry_sync::ports::Problem;
@@ -32,15 +32,20 @@ impl Ledger {
         self.status.synced_push_secrets.get(store).cloned().unwrap_or_default()
     }
 
-    /// Notes what is about to be pushed into a store, and what is there and stays.
-    pub fn intend(&mut self, store: &str, prepared: &Prepared, layout: &crate::expand::Wanted) {
+    /// Notes what is about to be pushed into a store, and what is there and stays, but for what is `ours` there.
+    pub fn intend(
+        &mut self,
+        store: &str,
+        prepared: &Prepared,
+        layout: &crate::expand::Wanted,
+        ours: &BTreeSet<String>,
+    ) {
         let recorded = self.status.synced_push_secrets.entry(store.to_owned()).or_default();
         let unknown = |place: &str| prepared.problems.iter().any(|problem| problem.place == place);
         for (place, entry) in layout.entries.iter().filter(|(place, _)| !unknown(place)) {
             let before = recorded.insert(place.clone(), entry.data.clone());
             let is_new = before.is_none_or(|before| !is_same_place(&before, &entry.data, layout.own.as_deref()));
-            let stays = [&prepared.existing, &prepared.doubtful, &prepared.shared];
-            if is_new && stays.iter().any(|places| places.contains(place)) {
+            if is_new && !ours.contains(place) && prepared.there().any(|there| there == place) {
                 let found = self.status.found_push_secrets.entry(store.to_owned()).or_default();
                 if !found.contains(place) {
                     found.push(place.clone());

@@ -105,17 +105,31 @@ impl<'a> Leaving<'a> {
     /// The store, of those that may lead there, in which what was pushed to this place is wanted, and how far that is so.
     pub fn wanted_through(&self, place: &str, data: &PushData) -> Option<(&'a StoreId, Likeness)> {
         let mut best = None;
-        for Filled { store: other, site, own, places } in &self.sites.0 {
-            if other.id == self.store.id {
-                continue;
+        for (other, _, likeness) in self.through(place, data) {
+            if likeness != Likeness::Different && best.is_none_or(|(_, known)| known < likeness) {
+                best = Some((other, likeness));
             }
+        }
+        best
+    }
+
+    /// Whether one of the others is the same place for certain, and what it calls that is among these.
+    pub fn is_among(&self, place: &str, data: &PushData, known: impl Fn(&StoreId, &str) -> bool) -> bool {
+        self.through(place, data).any(|(other, there, likeness)| likeness == Likeness::Same && known(other, there))
+    }
+
+    /// The other stores that have a place of the name that this one would have there: what it is called, and how they stand to
+    /// each other.
+    fn through(&self, place: &str, data: &PushData) -> impl Iterator<Item = (&'a StoreId, &'a str, Likeness)> {
+        self.sites.0.iter().filter(move |filled| filled.store.id != self.store.id).filter_map(move |filled| {
+            let Filled { store: other, site, own, places } = filled;
             let specs = other.spec.as_ref().ok().zip(self.store.spec.as_ref().ok());
             let is_equal = specs.is_some_and(|(a, b)| a.provider == b.provider);
             let there = match (&self.site, site) {
                 (Some(a), Some(b)) => through(a, b, place),
                 _ => Some(place.to_owned()),
             };
-            let Some(entry) = there.and_then(|there| places.get(there.as_str())) else { continue };
+            let (there, entry) = places.get_key_value(there?.as_str())?;
             let namespace = |data: &PushData, own: &Option<String>| {
                 elsewhere(data, own.as_deref()).map(str::to_owned).or_else(|| own.clone())
             };
@@ -127,11 +141,8 @@ impl<'a> Leaving<'a> {
                 // Of what can't be read nothing is known.
                 _ => Likeness::Unclear,
             };
-            if likeness != Likeness::Different && best.is_none_or(|(_, known)| known < likeness) {
-                best = Some((&other.id, likeness));
-            }
-        }
-        best
+            Some((&other.id, *there, likeness))
+        })
     }
 }
 

@@ -87,13 +87,14 @@ pub trait Sources: Send + Sync {
     async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Source>, Problem>;
 
     /// The Secrets that bear these labels, in full, as far as `budget` can pay for them and limits allow: else it is an
-    /// error.
+    /// error. `None` where they take more than `most` bytes.
     async fn selected(
         &self,
         namespace: &str,
         selector: &LabelSelector,
         budget: &Budget,
-    ) -> Result<Vec<Source>, Problem>;
+        most: usize,
+    ) -> Result<Option<Vec<Source>>, Problem>;
 }
 
 /// Where it is told what happened.

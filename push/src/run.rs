@@ -269,7 +269,7 @@ impl Work<'_> {
         let prepared = join_all(tasks.iter().map(|task| prepare(world, look, task).boxed())).await;
         for (task, prepared) in tasks.iter().zip(&prepared) {
             if let Ok(prepared) = prepared {
-                ledger.intend(&store_key(&task.store.id), prepared, task.wanted);
+                ledger.intend(&store_key(&task.store.id), prepared, task.wanted, &task.ours(prepared));
                 doubtful.extend(prepared.doubtful.iter().map(|place| (task.store.id.clone(), place.clone())));
             }
         }

@@ -91,7 +91,7 @@ impl Double {
     fn version(&self, name: &str) -> Option<Version> {
         self.with(|state| {
             let (_, _, revision) = state.secrets.get(name)?;
-            Some(Version { uid: name.to_owned(), revision: revision.to_string() })
+            Some(Version { uid: name.into(), revision: revision.to_string().into() })
         })
     }
 
@@ -243,10 +243,18 @@ impl ports::Sources for Double {
         Ok(self.source(name))
     }
 
-    async fn selected(&self, _: &str, selector: &LabelSelector, _: &Budget) -> Result<Vec<Source>, Problem> {
+    async fn selected(
+        &self,
+        _: &str,
+        selector: &LabelSelector,
+        _: &Budget,
+        most: usize,
+    ) -> Result<Option<Vec<Source>>, Problem> {
         let names: Vec<String> = self.with(|state| state.secrets.keys().cloned().collect());
         let all = names.iter().filter_map(|name| self.source(name));
-        Ok(all.filter(|source| selects(selector, &source.labels)).collect())
+        let selected = all.filter(|source| selects(selector, &source.labels)).collect::<Vec<_>>();
+        let held = selected.iter().map(Source::cost).sum::<usize>();
+        Ok((held <= most).then_some(selected))
     }
 }
 

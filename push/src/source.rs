@@ -37,6 +37,12 @@ pub enum Found {
     Theirs,
 }
 
+impl Found {
+    fn sources(&self) -> Option<&[Source]> {
+        if let Self::Sources(sources) = self { Some(sources) } else { None }
+    }
+}
+
 fn unreadable(problem: &Problem, what: String) -> Failure {
     let retry = if problem.is_temporary { Retry::Soon } else { Retry::Late };
     Failure::new(Headline::Source, Told::without_values(format!("{what}: {problem}")), retry)
@@ -56,36 +62,54 @@ pub async fn read(
     under_way: &mut UnderWay,
     asking: &Asking,
 ) -> Result<Found, Failure> {
-    let found = found(world, look, versions, under_way).await?;
-    let Found::Sources(sources) = &found else { return Ok(found) };
-    let (stores, bytes) = (&world.ports.sync.stores, sources.iter().map(Source::cost).sum());
-    if (!stores.hold(asking, bytes) || bytes > LARGE_LOOK) && !stores.alone(asking).await {
-        return Err(Failure::new(Headline::Source, Exceeded::Limit(&NAMESPACE_HELD), Retry::Soon));
+    let stores = &world.ports.sync.stores;
+    let wait = async || {
+        let failure = || Failure::new(Headline::Source, Exceeded::Limit(&NAMESPACE_HELD), Retry::Soon);
+        if stores.alone(asking).await { Ok(()) } else { Err(failure()) }
+    };
+    if named_source(&look.ps).is_none() && source_selector(&look.ps).is_none() {
+        let made = generate(world, look, under_way).await?;
+        if let Found::Sources(sources) = &made
+            && !has_room(world, asking, sources)
+        {
+            wait().await?;
+        }
+        return Ok(made);
     }
-    Ok(found)
+    // While it waits for its turn it holds nothing of what it read.
+    if let Some(found) = found(world, look, versions, LARGE_LOOK).await?
+        && found.sources().is_none_or(|sources| has_room(world, asking, sources))
+    {
+        return Ok(found);
+    }
+    wait().await?;
+    Ok(found(world, look, versions, usize::MAX).await?.unwrap_or(Found::Gone))
 }
 
-async fn found(
-    world: &World,
-    look: &mut Look,
-    versions: &mut Versions,
-    under_way: &mut UnderWay,
-) -> Result<Found, Failure> {
-    let ps = look.ps.clone();
-    if let Some(name) = named_source(&ps) {
-        let read = world.ports.sources.secret(namespace(&ps), name).await;
+/// Whether a look may hold these beside the others.
+fn has_room(world: &World, asking: &Asking, sources: &[Source]) -> bool {
+    let bytes = sources.iter().map(Source::cost).sum();
+    bytes <= LARGE_LOOK && world.ports.sync.stores.hold(asking, bytes)
+}
+
+/// Reads the Secret that is named, or those that bear the labels; `None` where these are more than `most` bytes.
+async fn found(world: &World, look: &Look, versions: &mut Versions, most: usize) -> Result<Option<Found>, Failure> {
+    let ps = &look.ps;
+    if let Some(name) = named_source(ps) {
+        let read = world.ports.sources.secret(namespace(ps), name).await;
         let found = read.map_err(|problem| unreadable(&problem, format!("Secret {name:?}")))?;
-        versions.insert(secret(&ps, name), found.as_ref().and_then(|source| source.version.clone()));
-        let Some(source) = found else { return Ok(Found::Gone) };
+        versions.insert(secret(ps, name), found.as_ref().and_then(|source| source.version.clone()));
+        let Some(source) = found else { return Ok(Some(Found::Gone)) };
         let paid = look.budget.bytes(source.cost());
         paid.map_err(|exceeded| Failure::new(Headline::Source, exceeded, Retry::Late))?;
-        return Ok(Found::Sources(vec![source]));
+        return Ok(Some(Found::Sources(vec![source])));
     }
-    let Some(selector) = source_selector(&ps) else { return generate(world, look, under_way).await };
-    let read = world.ports.sources.selected(namespace(&ps), selector, &look.budget).await;
-    let sources = read.map_err(|problem| unreadable(&problem, "spec.selector.secret.selector".to_owned()))?;
-    versions.extend(sources.iter().map(|source| (secret(&ps, &source.name), source.version.clone())));
-    Ok(if sources.is_empty() { Found::Gone } else { Found::Sources(sources) })
+    let Some(selector) = source_selector(ps) else { return Ok(Some(Found::Gone)) };
+    let read = world.ports.sources.selected(namespace(ps), selector, &look.budget, most).await;
+    let read = read.map_err(|problem| unreadable(&problem, "spec.selector.secret.selector".to_owned()))?;
+    let Some(sources) = read else { return Ok(None) };
+    versions.extend(sources.iter().map(|source| (secret(ps, &source.name), source.version.clone())));
+    Ok(Some(if sources.is_empty() { Found::Gone } else { Found::Sources(sources) }))
 }
 
 /// Makes a value where that is due. What was made and is not everywhere yet is not made anew while it is good.

@@ -26,6 +26,10 @@ pub enum Change {
     Failed(Kind, bool),
     /// Somebody wants this looked at.
     Asked(Item),
+    /// A page of the targets that there are.
+    Targets(Vec<Target>),
+    /// All targets were told.
+    Examined,
 }
 
 /// What a watch lists when it begins.

@@ -179,6 +179,13 @@ impl Subject for Copiers {
 
     fn prune(&mut self, _: &Shared) {}
 
+    fn let_go(&mut self, name: &Name, _: &mut Shared) {
+        if let Some(known) = self.all.get_mut(name) {
+            known.cancel();
+            known.memory = Memory::default();
+        }
+    }
+
     fn forget(&self, name: &Name, metrics: &Metrics) {
         metrics.forget_copier(&self.id(name));
     }

@@ -7,19 +7,22 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use keyferry_cluster::shards::FIRST;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use keyferry_sync::copies::{self, CopierKind};
 use keyferry_sync::dependency::{Dependency, Name, is_earlier};
 use keyferry_sync::look::{Cancel, Look, Looked, Memory, Remembered, Seen};
 use keyferry_sync::outcome::{Outcome, SyncResult, Synced, TargetChange};
-use keyferry_sync::request::{sources_of, stores_of};
+use keyferry_sync::request::{sources_of, store_of, stores_of};
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
 
 use super::change::Target;
 use super::index::{Item, References, Role, SubjectKind};
+use super::packed::Packed;
 use super::queue::Urgency;
 use super::rotated::Teller;
+use super::shards::Shards;
 use super::sight::Sighting;
 use super::subject::{Ask, Next, Shared, Subject};
 use crate::metrics::Metrics;
@@ -44,7 +47,7 @@ enum Standing {
 /// What is known of one.
 struct Known {
     /// As last seen.
-    es: Arc<ExternalSecret>,
+    es: Packed,
     /// What is remembered of it.
     memory: Memory,
     /// How it stands.
@@ -58,7 +61,7 @@ struct Known {
 impl Known {
     fn new(es: ExternalSecret) -> Self {
         Self {
-            es: Arc::new(es),
+            es: Packed::of(es),
             memory: Memory::default(),
             standing: Standing::default(),
             overtaken: false,
@@ -67,33 +70,32 @@ impl Known {
     }
 
     /// Takes the same ExternalSecret as a watch tells of it now. Answers whether it changed in more than its status.
-    fn put(&mut self, mut es: ExternalSecret) -> bool {
-        let is_changed = !is_same_but_for_status(&self.es.metadata, &es.metadata);
+    fn put(&mut self, before: &ExternalSecret, mut es: ExternalSecret) -> bool {
+        let is_changed = !is_same_but_for_status(&before.metadata, &es.metadata);
         // News from before our own last word on its status.
-        if is_earlier_version(&es.metadata.resource_version, &self.es.metadata.resource_version) {
-            es.status.clone_from(&self.es.status);
-            es.metadata.resource_version.clone_from(&self.es.metadata.resource_version);
+        if is_earlier_version(&es.metadata.resource_version, &before.metadata.resource_version) {
+            es.status.clone_from(&before.status);
+            es.metadata.resource_version.clone_from(&before.metadata.resource_version);
         }
-        if !asks_for_the_same(&self.es.metadata, &es.metadata) {
+        if !asks_for_the_same(&before.metadata, &es.metadata) {
             self.cancel();
         }
-        if Dependency::target_of(&self.es) != Dependency::target_of(&es) {
+        if Dependency::target_of(before) != Dependency::target_of(&es) {
             self.memory.target = None;
         }
-        self.es = Arc::new(es);
+        self.es = Packed::of(es);
         is_changed
     }
 
     /// Takes the status that a look wrote, with its resourceVersion. The watch will bring the same, or has brought what
     /// came after it; a look before it does must not judge by the old status.
-    fn put_status(&mut self, status: ExternalSecretStatus, version: Option<String>) {
-        if is_earlier_version(&version, &self.es.metadata.resource_version) {
+    fn put_status(&mut self, es: Arc<ExternalSecret>, status: ExternalSecretStatus, version: Option<String>) {
+        if is_earlier_version(&version, &es.metadata.resource_version) {
             return;
         }
-        let mut newer = (*self.es).clone();
-        newer.status = Some(status);
-        newer.metadata.resource_version = version;
-        self.es = Arc::new(newer);
+        let mut newer = Arc::unwrap_or_clone(es);
+        (newer.status, newer.metadata.resource_version) = (Some(status), version);
+        self.es = Packed::of(newer);
     }
 
     /// What the look under way comes to is not wanted any more.
@@ -118,7 +120,7 @@ impl Known {
 pub struct ExternalSecrets {
     kind: SubjectKind,
     /// In boxes: a map that is filled in order is half empty, and what is known of one takes half a KiB.
-    all: BTreeMap<Name, Box<Known>>,
+    all: BTreeMap<Arc<Name>, Box<Known>>,
     sync: Sync,
     /// Is told of Secrets that changed.
     restarts: Option<Teller>,
@@ -135,8 +137,10 @@ impl ExternalSecrets {
         Self { kind, all: BTreeMap::new(), sync, restarts }
     }
 
+    /// One of its name, with which index and queue share that where it is known.
     fn item(&self, name: &Name) -> Item {
-        Item::new(self.kind, name.clone())
+        let known = self.all.get_key_value(name).map(|(name, _)| name.clone());
+        Item::new(self.kind, known.unwrap_or_else(|| Arc::new(name.clone())))
     }
 
     /// Whether they are ExternalSecrets, of which others have copies made, and metrics tell.
@@ -146,22 +150,24 @@ impl ExternalSecrets {
 
     /// The generation of one, as last seen.
     pub(super) fn generation(&self, name: &Name) -> Option<i64> {
-        self.all.get(name)?.es.metadata.generation
+        self.all.get(name)?.es.unpack().metadata.generation
     }
 
     /// The status of one that the next look compares with.
     #[cfg(test)]
     pub(super) fn status(&self, name: &Name) -> Option<keyferry_crds::ExternalSecretStatus> {
-        self.all.get(name)?.es.status.clone()
+        self.all.get(name)?.es.unpack().status.clone()
     }
 
     /// All that is known of one, for a look that begins now.
     fn take_along(&mut self, name: &Name, now: Timestamp, shared: &Shared) -> Option<Look> {
+        let is_asked_for = shared.is_asked_for(&self.item(name));
         let known = self.all.get_mut(name)?;
         known.overtaken = false;
         let (cancel, budget, cancelled) = Cancel::new();
         known.cancel = Some(cancel);
-        let References { target, sources, stores } = references(&known.es);
+        let es = known.es.unpack();
+        let References { target, sources, stores } = references(&es);
         let sources = sources.into_iter().map(|source| {
             let read = known.memory.sources.get(&source).and_then(Option::as_ref);
             let told = match shared.index.told(&source, read) {
@@ -172,14 +178,15 @@ impl ExternalSecrets {
             (source, told)
         });
         Some(Look {
-            es: known.es.clone(),
             stores: shared.known_stores(stores),
             began: now,
+            is_asked_for,
             namespace_labels: shared.namespaces.get(&name.0).cloned(),
             seen: target.map_or(Seen::Unknown, |target| shared.index.now(&target)),
             sources: sources.collect(),
             memory: known.memory.clone(),
-            states: shared.generated.of(name, known.es.metadata.uid.as_deref()),
+            states: shared.generated.of(name, es.metadata.uid.as_deref()),
+            es,
             budget,
             cancelled,
         })
@@ -214,12 +221,12 @@ impl Subject for ExternalSecrets {
     type Looked = (Arc<ExternalSecret>, Looked);
 
     fn names(&self) -> Vec<Name> {
-        self.all.keys().cloned().collect()
+        self.all.keys().map(|name| (**name).clone()).collect()
     }
 
     fn concerned_by(&self, namespace: &str) -> Vec<Name> {
         let from = self.all.range((namespace.to_owned(), String::new())..);
-        from.map(|(name, _)| name).take_while(|name| name.0 == namespace).cloned().collect()
+        from.map(|(name, _)| &**name).take_while(|name| name.0 == namespace).cloned().collect()
     }
 
     fn put(&mut self, name: &Name, es: ExternalSecret, shared: &mut Shared) {
@@ -227,16 +234,16 @@ impl Subject for ExternalSecrets {
         if self.are_themselves() {
             shared.saw_copy(CopierKind::ClusterExternalSecret, name, || copies::Seen::external_secret(&es));
         }
-        let before = self.all.get_mut(name);
+        let before = self.all.get(name).map(|known| known.es.unpack());
         let is_new = before.is_none();
-        let referred = before.as_ref().map(|before| references(&before.es)).unwrap_or_default();
+        let referred = before.as_ref().map(|before| references(before)).unwrap_or_default();
         shared.index.refer(&item, &referred, &references(&es));
-        let is_changed = match before.filter(|before| before.es.metadata.uid == es.metadata.uid) {
-            Some(known) => known.put(es),
-            None => {
-                if let Some(mut former) = self.all.insert(name.clone(), Box::new(Known::new(es))) {
-                    former.cancel();
-                }
+        let before = before.filter(|before| before.metadata.uid == es.metadata.uid);
+        let is_changed = match (before, self.all.get_mut(name)) {
+            (Some(before), Some(known)) => known.put(&before, es),
+            (_, former) => {
+                former.into_iter().for_each(|former| former.cancel());
+                self.all.insert(item.name.clone(), Box::new(Known::new(es)));
                 true
             }
         };
@@ -250,7 +257,7 @@ impl Subject for ExternalSecrets {
     fn remove(&mut self, name: &Name, shared: &mut Shared) {
         if let Some(mut known) = self.all.remove(name) {
             known.cancel();
-            shared.index.refer(&self.item(name), &references(&known.es), &References::default());
+            shared.index.refer(&self.item(name), &references(&known.es.unpack()), &References::default());
         }
         if self.are_themselves() {
             shared.copy_gone(CopierKind::ClusterExternalSecret, name);
@@ -262,7 +269,7 @@ impl Subject for ExternalSecrets {
             let version = target.version.clone();
             known.memory.target = Some(Remembered { version, intact: target.is_intact, made: None });
             if let (Some(restarts), Some(at)) = (&self.restarts, target.rotated_at) {
-                restarts.rotated(&known.es, at);
+                restarts.rotated(&known.es.unpack(), at);
             }
         }
     }
@@ -305,8 +312,11 @@ impl Subject for ExternalSecrets {
         if let (Some(restarts), Outcome::Synced(Synced { rotated: Some(at), .. })) = (&self.restarts, &report.outcome) {
             restarts.rotated(&es, *at);
         }
-        let same = |known: &&mut Box<Known>| known.es.metadata.uid == es.metadata.uid;
-        let Some(known) = self.all.get_mut(name).filter(same) else { return Next::Gone };
+        let Some(known) = self.all.get_mut(name) else { return Next::Gone };
+        let now = known.es.unpack();
+        if now.metadata.uid != es.metadata.uid {
+            return Next::Gone;
+        }
         known.cancel = None;
         let target = Dependency::target_of(&es);
         known.stand(&report.outcome);
@@ -315,11 +325,11 @@ impl Subject for ExternalSecrets {
             shared.index.found(source, version.as_ref());
         }
         let version = known.memory.target.as_ref().map(|target| target.version.clone());
-        if Dependency::target_of(&known.es) != target {
+        if Dependency::target_of(&now) != target {
             known.memory.target = None;
         }
         if let Some((status, version)) = report.status {
-            known.put_status(status, version);
+            known.put_status(now, status, version);
         }
         match &report.outcome {
             _ if known.overtaken => {}
@@ -340,6 +350,21 @@ impl Subject for ExternalSecrets {
     }
 
     fn prune(&mut self, _: &Shared) {}
+
+    fn shard(&self, name: &Name, shards: &Shards) -> u32 {
+        if !self.are_themselves() {
+            return FIRST;
+        }
+        let store = self.all.get(name).and_then(|known| store_of(&known.es.unpack()));
+        store.map_or_else(|| shards.of_object(name), |store| shards.of_store(&store))
+    }
+
+    fn let_go(&mut self, name: &Name, _: &mut Shared) {
+        if let Some(known) = self.all.get_mut(name) {
+            known.cancel();
+            (known.memory, known.standing) = (Memory::default(), Standing::New);
+        }
+    }
 
     fn forget(&self, name: &Name, metrics: &Metrics) {
         metrics.forget_external_secret(name);

@@ -130,9 +130,12 @@ fn an_event_from_before_our_status_brings_the_spec_and_not_the_status() {
     };
     let mut bench = Bench::new(at("a", "10", ""));
     let ours = || (at("a", "12", "a").status.unwrap(), Some("12".to_owned()));
-    let told = |bench: &mut Bench, (status, version)| bench.known().put_status(status, version);
+    let told = |bench: &mut Bench, (status, version)| {
+        let known = bench.known();
+        known.put_status(known.es.unpack(), status, version);
+    };
     let state = |bench: &mut Bench| {
-        let es = bench.known().es.clone();
+        let es = bench.known().es.unpack();
         (es.target_name().to_owned(), es.status.as_ref().unwrap().binding.name.clone())
     };
     told(&mut bench, ours());

@@ -347,6 +347,13 @@ impl Subject for GeneratorStates {
 
     fn prune(&mut self, _: &Shared) {}
 
+    fn let_go(&mut self, name: &Name, shared: &mut Shared) {
+        if let Some(known) = self.all.get_mut(name) {
+            self.failing -= usize::from(std::mem::take(&mut known.failures) > 0);
+        }
+        self.tell_counts(shared);
+    }
+
     fn forget(&self, _: &Name, _: &Metrics) {}
 
     fn resource(&self) -> ApiResource {

@@ -5,7 +5,7 @@
 //! Pure but for its lock. It answers whom something may concern; whether it does, they know best.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keyferry_stores::access::{LoginId, Watched};
 use keyferry_sync::copies::{CopierId, CopierKind};
@@ -14,6 +14,7 @@ use keyferry_sync::look::Seen;
 use keyferry_sync::ports::Versions;
 use keyferry_sync::store::StoreId;
 
+use super::few::Few;
 use super::queue::InLane;
 use super::sight::{News, Sight, Sighting};
 
@@ -43,14 +44,14 @@ pub enum SubjectKind {
 pub struct Item {
     /// What it is.
     pub kind: SubjectKind,
-    /// Its namespace and name.
-    pub name: Name,
+    /// Its namespace and name: one copy for all who keep clones of this.
+    pub name: Arc<Name>,
 }
 
 impl Item {
     /// The one of this kind and name.
-    pub fn new(kind: SubjectKind, name: Name) -> Self {
-        Self { kind, name }
+    pub fn new(kind: SubjectKind, name: impl Into<Arc<Name>>) -> Self {
+        Self { kind, name: name.into() }
     }
 
     /// A store.
@@ -116,8 +117,8 @@ struct Known {
 #[derive(Debug, Default)]
 struct Object {
     sight: Sight,
-    writers: BTreeSet<Item>,
-    readers: BTreeSet<Item>,
+    writers: Few<Item>,
+    readers: Few<Item>,
     logins: BTreeSet<LoginId>,
 }
 
@@ -154,10 +155,10 @@ impl Index {
             known.users.entry(store.clone()).or_default().insert(item.clone());
         }
         for object in before.target.iter().filter(|object| now.target.as_ref() != Some(*object)) {
-            known.leave(object, |object| _ = object.writers.remove(item));
+            known.leave(object, |object| object.writers.remove(item));
         }
         for object in before.sources.difference(&now.sources) {
-            known.leave(object, |object| _ = object.readers.remove(item));
+            known.leave(object, |object| object.readers.remove(item));
         }
         for store in before.stores.difference(&now.stores) {
             if let Some(users) = known.users.get_mut(store) {

@@ -1,10 +1,10 @@
 //! The controller: takes what the watches tell, keeps the queue, and runs one look (a reconcile) at a time per object.
 //!
-//! Modules, in reading order: [`change`] what changes, told as [`relist`] has it, of some only their [`metadata`], by [`watch`]; [`index`] who depends on
+//! Modules, in reading order: [`change`] what changes, told as [`relist`] has it, of some only their [`metadata`], of the others what there is room for ([`kept`]), by [`watch`]; in [`few`] rows an [`index`] of who depends on
 //! what, with [`sight`] how that was last seen, and [`copies`] which namespaces get copies; [`queue`] what is next; [`rotated`] what is told to whoever restarts workloads;
-//! [`generated`] what generators made; [`subject`] what all that is looked after has in common, then its kinds,
-//! [`external_secret`], [`sealed_secret`], [`push_secret`], [`store`], [`generator_state`] and [`copier`]; and the [`objects`] that these depend
-//! on. The loop here
+//! [`generated`] what generators made; [`subject`] what all that is looked after has in common, [`packed`] how what is looked after rests, then its kinds,
+//! [`external_secret`], [`sealed_secret`], [`push_secret`], [`store`], [`generator_state`] and [`copier`]; the [`objects`] that these depend
+//! on; and [`shards`], of which this process may have some. The loop here
 //! owns all of them; looks run beside it, each with a copy of what it needs, and report back.
 //!
 //! A new subject is a file beside `store`, a `SubjectKind`, its watch in [`watch`], and its place in `verbs/run.rs`.
@@ -12,8 +12,10 @@
 pub mod change;
 pub mod relist;
 pub mod metadata;
+pub mod kept;
 pub mod watch;
 
+pub mod few;
 pub mod index;
 pub mod sight;
 
@@ -23,6 +25,7 @@ pub mod rotated;
 
 pub mod generated;
 pub mod subject;
+pub mod packed;
 pub mod external_secret;
 pub mod sealed_secret;
 pub mod push_secret;
@@ -31,6 +34,7 @@ pub mod generator_state;
 pub mod copier;
 
 mod objects;
+pub mod shards;
 
 #[cfg(test)]
 mod loop_tests;
@@ -41,16 +45,21 @@ mod rig_copies;
 #[cfg(test)]
 mod rig_looks;
 #[cfg(test)]
+mod rig_shards;
+#[cfg(test)]
 mod samples;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{SelectAll, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
+use keyferry_cluster::leader::Lead;
+use keyferry_cluster::shards::Held;
 use keyferry_sync::copies::{CopierKind, Seen};
 use keyferry_sync::dependency::{Name, name_of};
 use keyferry_sync::time::later;
@@ -65,6 +74,7 @@ use self::index::{Item, SubjectKind};
 use self::objects::Watched;
 use self::queue::Urgency;
 use self::relist::Update;
+use self::shards::Moving;
 use self::subject::{Ask, Own, Shared, Subject, Tend, Tended};
 
 /// The longest sleep: a wall clock that is set must not leave the queue asleep.
@@ -85,9 +95,20 @@ const AFTER_PANIC: Duration = Duration::from_secs(300);
 /// How long it is until a list of the targets that failed is tried again.
 const LIST_RETRY: Duration = Duration::from_secs(2);
 
+/// A look that is to begin.
+struct Begun {
+    item: Item,
+    /// The shard of the item, and our lead in it.
+    shard: u32,
+    lead: Lead,
+    look: BoxFuture<'static, Own>,
+}
+
 /// The end of a look: what it came to, which a bug of ours may have kept it from, and how long it took.
 struct Ended {
     item: Item,
+    shard: u32,
+    lead: Lead,
     report: Option<(Own, Duration)>,
 }
 
@@ -95,7 +116,7 @@ struct Ended {
 pub struct Controller {
     shared: Shared,
     subjects: BTreeMap<SubjectKind, Box<dyn Tend>>,
-    watches: Box<dyn Watches>,
+    watches: Arc<dyn Watches>,
     changes: SelectAll<Changes>,
     /// First lists that have not come yet.
     awaited: HashSet<List>,
@@ -103,8 +124,8 @@ pub struct Controller {
     watched: Watched,
     looks: JoinSet<Ended>,
     ready: signal::Sender<bool>,
-    /// Whether we lead. Who does not keeps all of this as it is, looks at nothing and writes nothing.
-    leads: signal::Receiver<bool>,
+    /// What of all is ours. Of what is not all is kept as it is, nothing is looked at and nothing written.
+    moving: Moving,
     pruned: Instant,
     /// When those were last counted that are overdue.
     counted: Instant,
@@ -113,13 +134,14 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// A controller that looks after nothing yet. `ready` is told when all is listed: then the work begins, once `leads` says
-    /// that it is ours.
+    /// A controller that looks after nothing yet. `ready` is told when all is listed: then the work begins on what `ours` says
+    /// that is ours; `worked_on` is told what is worked on.
     pub fn new(
         shared: Shared,
-        watches: Box<dyn Watches>,
+        watches: Arc<dyn Watches>,
         ready: signal::Sender<bool>,
-        leads: signal::Receiver<bool>,
+        ours: signal::Receiver<Held>,
+        worked_on: signal::Sender<BTreeSet<u32>>,
     ) -> Self {
         let clock = ((shared.now)(), Instant::now());
         Self {
@@ -131,7 +153,7 @@ impl Controller {
             watched: Watched::new(),
             looks: JoinSet::new(),
             ready,
-            leads,
+            moving: Moving::new(ours, worked_on),
             pruned: Instant::now(),
             counted: Instant::now(),
             clock,
@@ -158,21 +180,16 @@ impl Controller {
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         self.await_lists(self.watches.looked_after());
-        let (mut are_referred_watched, mut leads) = (false, self.leads.clone());
+        let mut are_referred_watched = false;
         loop {
-            if self.awaited.is_empty() && !self.shared.started {
-                if !are_referred_watched {
-                    // Only now is it known which Secrets matter; of the others nothing is kept.
-                    are_referred_watched = true;
-                    self.await_lists(self.watches.referred_to());
-                } else if *leads.borrow_and_update() {
-                    tokio::select! {
-                        () = &mut stop => break,
-                        () = self.begin() => {}
-                    }
-                } else if !self.ready.send_replace(true) {
-                    tracing::info!("standing by: all is listed");
-                }
+            if self.awaited.is_empty() && !are_referred_watched {
+                // Only now is it known which Secrets matter; of the others nothing is kept.
+                are_referred_watched = true;
+                self.await_lists(self.watches.referred_to());
+            }
+            let is_listed = self.awaited.is_empty();
+            if is_listed {
+                self.follow_shards();
             }
             self.prune();
             self.answer();
@@ -186,7 +203,7 @@ impl Controller {
                 Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => if let Ok(ended) = ended {
                     self.end(ended);
                 },
-                Ok(()) = leads.changed(), if !self.shared.started => {}
+                () = self.moving.changed(), if is_listed => {}
                 () = tokio::time::sleep(sleep) => {}
             }
         }
@@ -198,22 +215,6 @@ impl Controller {
             self.awaited.insert(list);
             self.changes.push(changes);
         }
-    }
-
-    /// Everything is listed: examines all targets, and begins.
-    async fn begin(&mut self) {
-        self.shared.metrics.process.leader.set(1);
-        while let Err(problem) = self.examine_targets().await {
-            tracing::warn!(%problem, "can't list the targets; trying again");
-            tokio::time::sleep(LIST_RETRY).await;
-        }
-        self.shared.started = true;
-        self.ready.send_replace(true);
-        for subject in self.subjects.values() {
-            subject.begin(&self.shared);
-        }
-        let counts: BTreeMap<_, _> = self.subjects.iter().map(|(kind, subject)| (kind, subject.count())).collect();
-        tracing::info!(objects = ?counts, "at work");
     }
 
     async fn finish(mut self) {
@@ -285,20 +286,39 @@ impl Controller {
         let mut looks = Vec::new();
         while self.shared.started {
             let Some(item) = self.shared.queue.next(now) else { break };
-            match self.with(item.kind, |subject, shared| subject.look(&item.name, now, shared)).flatten() {
-                Some(look) => looks.push((item, look)),
+            let begun = self.with(item.kind, |subject, shared| {
+                let shard = subject.shard(&item.name, shared);
+                let Some(lead) = shared.shards.lead(shard).cloned() else {
+                    subject.let_go(&item.name, shared);
+                    return None;
+                };
+                let look = subject.look(&item.name, now, shared)?;
+                Some(Begun { item: item.clone(), shard, lead, look })
+            });
+            match begun.flatten() {
+                Some(begun) => looks.push(begun),
                 None => self.shared.queue.done(&item, None),
             }
         }
-        for (item, look) in looks {
-            self.looks.spawn(carry_out(item, look));
+        for begun in looks {
+            self.moving.begins(begun.shard);
+            self.looks.spawn(carry_out(begun));
         }
     }
 
-    fn end(&mut self, Ended { item, report }: Ended) {
+    fn end(&mut self, Ended { item, shard, lead, report }: Ended) {
+        self.moving.ended(shard, &self.shared.shards);
+        let is_ours = self.shared.shards.lead(shard).is_some_and(|now| now.is(&lead));
         match report {
-            Some((report, took)) => {
-                self.with(item.kind, |subject, shared| subject.end(&item.name, report, took, shared));
+            Some((report, took)) if is_ours => {
+                lead.during(|| {
+                    self.with(item.kind, |subject, shared| subject.end(&item.name, report, took, shared));
+                });
+            }
+            // What it came to is another's to judge.
+            Some(_) => {
+                self.with(item.kind, |subject, shared| subject.let_go(&item.name, shared));
+                self.shared.queue.done(&item, None);
             }
             None => {
                 tracing::error!(?item, "a bug of keyferry: this object is left alone for a while; please report it");
@@ -336,6 +356,8 @@ impl Controller {
             Change::Object(kind, update) => self.take_object(kind, update),
             Change::Failed(kind, is_listed) => self.watch_failed(&kind, is_listed),
             Change::Asked(item) => self.shared.wake(&item, Urgency::Asked),
+            Change::Targets(targets) => self.take_targets(targets),
+            Change::Examined => self.begin_shards(),
         }
     }
 
@@ -345,7 +367,7 @@ impl Controller {
                 let concerned = self.shared.copies.put_namespace(&metadata);
                 self.shared.wake_copiers(concerned);
                 let (_, name) = name_of(&metadata);
-                let labels = metadata.labels.unwrap_or_default();
+                let labels = Arc::new(metadata.labels.unwrap_or_default());
                 let before = self.shared.namespaces.insert(name.clone(), labels.clone());
                 if before.is_none_or(|before| before != labels) {
                     for subject in self.subjects.values_mut() {
@@ -393,8 +415,8 @@ impl Controller {
 }
 
 /// A look that panics is a bug of ours, and must not take the others with it.
-async fn carry_out(item: Item, look: BoxFuture<'static, Own>) -> Ended {
+async fn carry_out(Begun { item, shard, lead, look }: Begun) -> Ended {
     let began = Instant::now();
-    let report = AssertUnwindSafe(look).catch_unwind().await.ok();
-    Ended { item, report: report.map(|report| (report, began.elapsed())) }
+    let report = AssertUnwindSafe(lead.clone().over(look)).catch_unwind().await.ok();
+    Ended { item, shard, lead, report: report.map(|report| (report, began.elapsed())) }
 }

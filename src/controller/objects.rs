@@ -1,15 +1,14 @@
-//! Objects that somebody depends on: which kinds are watched, whom a sighting concerns, and the list of targets at start.
+//! Objects that somebody depends on: which kinds are watched, and whom a sighting concerns.
 
 use std::collections::HashMap;
 
 use futures::stream::{AbortHandle, StreamExt as _, abortable};
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind, name_of, version};
-use keyferry_sync::ports::Problem;
 use kube::api::ObjectMeta;
 
 use super::Controller;
-use super::change::{Cursor, List};
+use super::change::List;
 use super::relist::Update;
 use super::sight::Sighting;
 
@@ -90,22 +89,6 @@ impl Controller {
             handle.abort();
             index.set_listed(&kind, false);
             self.watches.forget(&kind);
-        }
-    }
-
-    /// Reads all targets once, page by page, and has each remembered as its writer left it or not, so that edits from
-    /// while nobody ran are found without a read for each.
-    pub(super) async fn examine_targets(&mut self) -> Result<(), Problem> {
-        let mut page = Cursor::default();
-        loop {
-            let (targets, next) = self.watches.targets(page).await?;
-            for target in targets {
-                for writer in self.shared.index.examined(&target.object, &target.version) {
-                    self.with(writer.kind, |subject, _| subject.examined(&writer.name, &target));
-                }
-            }
-            let Some(next) = next else { return Ok(()) };
-            page = next;
         }
     }
 }

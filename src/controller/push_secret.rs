@@ -25,6 +25,7 @@ use kube::core::ApiResource;
 use super::change::Target;
 use super::index::{Item, References, Role, SubjectKind};
 use super::queue::Urgency;
+use super::shards::Shards;
 use super::sight::Sighting;
 use super::subject::{Next, Shared, Subject};
 use crate::metrics::Metrics;
@@ -290,7 +291,7 @@ impl Subject for PushSecrets {
             stores: shared.known_stores(known.references.stores.clone()),
             has_many_stores,
             began: now,
-            namespace_labels: shared.namespaces.get(&name.0).cloned(),
+            namespace_labels: shared.namespaces.get(&name.0).map(|labels| (**labels).clone()),
             seen: seen.collect(),
             has_new_source: std::mem::take(&mut known.has_new_source),
             states: shared.generated.of(name, known.ps.metadata.uid.as_deref()),
@@ -330,6 +331,19 @@ impl Subject for PushSecrets {
     }
 
     fn prune(&mut self, _: &Shared) {}
+
+    /// By their own names: one may push into many stores, each with calls of its own.
+    fn shard(&self, name: &Name, shards: &Shards) -> u32 {
+        shards.of_object(name)
+    }
+
+    fn let_go(&mut self, name: &Name, shared: &mut Shared) {
+        if let Some(known) = self.all.get_mut(name) {
+            known.memory = Memory::default();
+            (known.waits, known.has_new_source, known.meanwhile) = (false, false, None);
+            self.refer(name, shared);
+        }
+    }
 
     fn forget(&self, name: &Name, metrics: &Metrics) {
         metrics.forget_push_secret(name);

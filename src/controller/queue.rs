@@ -26,25 +26,35 @@ pub trait InLane {
 #[derive(Debug)]
 pub struct Queue<K> {
     waiting: HashMap<K, (Timestamp, Urgency)>,
-    running: HashMap<K, Option<(Timestamp, Urgency)>>,
+    running: HashMap<K, Running>,
     lanes: HashMap<Arc<str>, Lane<K>>,
     /// The lanes in which somebody asked, by the first who did, and those in which something falls due.
     asked: BTreeSet<(Timestamp, Arc<str>)>,
     due: BTreeSet<(Timestamp, Arc<str>)>,
-    /// How many looks there may be at once.
+    /// How many looks of each urgency there may be at once: what is due leaves room for what somebody asks for.
     most: usize,
+    /// How many there are of each.
+    counts: [usize; 2],
+}
+
+/// A look that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    urgency: Urgency,
+    /// When it is to be looked once more, and how urgently.
+    again: Option<(Timestamp, Urgency)>,
 }
 
 #[derive(Debug)]
 struct Lane<K> {
     asked: BTreeSet<(Timestamp, K)>,
     due: BTreeSet<(Timestamp, K)>,
-    running: usize,
+    running: [usize; 2],
 }
 
 impl<K> Default for Lane<K> {
     fn default() -> Self {
-        Self { asked: BTreeSet::new(), due: BTreeSet::new(), running: 0 }
+        Self { asked: BTreeSet::new(), due: BTreeSet::new(), running: [0; 2] }
     }
 }
 
@@ -58,10 +68,10 @@ impl<K> Lane<K> {
 }
 
 impl<K: InLane + Clone + Ord + Hash> Queue<K> {
-    /// An empty one, from which so many are looked at at once.
+    /// An empty one, from which so many of each urgency are looked at at once.
     pub fn new(most: usize) -> Self {
         let (waiting, running, lanes) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { waiting, running, lanes, asked: BTreeSet::new(), due: BTreeSet::new(), most }
+        Self { waiting, running, lanes, asked: BTreeSet::new(), due: BTreeSet::new(), most, counts: [0; 2] }
     }
 
     /// Asks for a look at `key` at `at`. Of several the earliest counts, and the most urgent. An object that is being
@@ -71,14 +81,17 @@ impl<K: InLane + Clone + Ord + Hash> Queue<K> {
             Some((time, before)) => (time.min(at), before.min(urgency)),
             None => (at, urgency),
         };
-        if let Some(again) = self.running.get_mut(key) {
-            *again = Some(earliest(*again));
+        if let Some(running) = self.running.get_mut(key) {
+            running.again = Some(earliest(running.again));
             return;
         }
         let before = self.take(key);
+        // The key that is known stays: whoever keeps it shares it.
+        let (key, before) = before.map_or_else(|| (key.clone(), None), |(key, before)| (key, Some(before)));
         let (at, urgency) = earliest(before);
         self.waiting.insert(key.clone(), (at, urgency));
-        self.change(key.lane(), urgency, |lane| _ = lane.insert((at, key.clone())));
+        let lane = key.clone();
+        self.change(lane.lane(), urgency, |lane| _ = lane.insert((at, key)));
     }
 
     /// Forgets `key`, unless it is being looked at.
@@ -86,31 +99,40 @@ impl<K: InLane + Clone + Ord + Hash> Queue<K> {
         self.take(key);
     }
 
-    /// The next to look at, from now on running. A lane runs no more than there is room left then: one alone gets half of
-    /// all, and whoever comes finds some.
+    /// The next to look at, from now on running. Of each urgency a lane runs no more than there is room left then: one alone
+    /// gets half of all, and whoever comes finds some.
     pub fn next(&mut self, now: Timestamp) -> Option<K> {
-        if self.is_full() {
-            return None;
-        }
-        let first = |heads: &BTreeSet<(Timestamp, Arc<str>)>, of: fn(&Lane<K>) -> &BTreeSet<(Timestamp, K)>| {
-            let due = heads.iter().take_while(|(at, _)| *at <= now);
-            let lane = due.map(|(_, name)| name).find(|name| self.has_room(name))?;
-            Some(of(self.lanes.get(lane)?).first()?.1.clone())
-        };
-        let key = first(&self.asked, |lane| &lane.asked).or_else(|| first(&self.due, |lane| &lane.due))?;
+        let asked = self.first(Urgency::Asked, now).map(|key| (key, Urgency::Asked));
+        let (key, urgency) = asked.or_else(|| Some((self.first(Urgency::Due, now)?, Urgency::Due)))?;
         self.take(&key);
-        self.running.insert(key.clone(), None);
-        self.lanes.entry(Arc::from(key.lane())).or_default().running += 1;
+        self.running.insert(key.clone(), Running { urgency, again: None });
+        self.counts[urgency as usize] += 1;
+        self.lanes.entry(Arc::from(key.lane())).or_default().running[urgency as usize] += 1;
         Some(key)
     }
 
-    fn is_full(&self) -> bool {
-        self.running.len() >= self.most
+    /// The first of those whose time has come, and for which there is room.
+    fn first(&self, urgency: Urgency, now: Timestamp) -> Option<K> {
+        let mut due = self.heads(urgency).iter().take_while(|(at, _)| *at <= now);
+        let (_, lane) = due.find(|(_, name)| self.has_room(name, urgency))?;
+        let lane = self.lanes.get(lane)?;
+        let waiting = match urgency {
+            Urgency::Asked => &lane.asked,
+            Urgency::Due => &lane.due,
+        };
+        Some(waiting.first()?.1.clone())
     }
 
-    fn has_room(&self, lane: &str) -> bool {
-        let running = self.lanes.get(lane).map_or(0, |lane| lane.running);
-        running < self.most.saturating_sub(self.running.len())
+    fn heads(&self, urgency: Urgency) -> &BTreeSet<(Timestamp, Arc<str>)> {
+        match urgency {
+            Urgency::Asked => &self.asked,
+            Urgency::Due => &self.due,
+        }
+    }
+
+    fn has_room(&self, lane: &str, urgency: Urgency) -> bool {
+        let running = self.lanes.get(lane).map_or(0, |lane| lane.running[urgency as usize]);
+        running < self.most.saturating_sub(self.counts[urgency as usize])
     }
 
     /// Whether a look at `key` is under way.
@@ -118,19 +140,26 @@ impl<K: InLane + Clone + Ord + Hash> Queue<K> {
         self.running.contains_key(key)
     }
 
+    /// Whether a look at `key` is under way that somebody asked for.
+    pub fn is_asked_for(&self, key: &K) -> bool {
+        self.running.get(key).is_some_and(|running| running.urgency == Urgency::Asked)
+    }
+
     /// The look at `key` has ended; the next is at `next`, or when one was asked for meanwhile.
     pub fn done(&mut self, key: &K, next: Option<Timestamp>) {
-        let ended = self.running.remove(key);
-        if ended.is_some()
-            && let Some(lane) = self.lanes.get_mut(key.lane())
-        {
-            lane.running -= 1;
-            self.drop_empty(key.lane());
+        let (known, ended) = self.running.remove_entry(key).unzip();
+        let key = known.as_ref().unwrap_or(key);
+        if let Some(ended) = &ended {
+            self.counts[ended.urgency as usize] -= 1;
+            if let Some(lane) = self.lanes.get_mut(key.lane()) {
+                lane.running[ended.urgency as usize] -= 1;
+                self.drop_empty(key.lane());
+            }
         }
         if let Some(next) = next {
             self.add(key, next, Urgency::Due);
         }
-        if let Some((at, urgency)) = ended.flatten() {
+        if let Some((at, urgency)) = ended.and_then(|ended| ended.again) {
             self.add(key, at, urgency);
         }
     }
@@ -138,7 +167,7 @@ impl<K: InLane + Clone + Ord + Hash> Queue<K> {
     /// The clock was set back by so much: what waits is to wait no longer for that.
     pub fn clock_was_set_back(&mut self, by: SignedDuration) {
         let moved = |at: Timestamp| at.checked_sub(by).unwrap_or(Timestamp::MIN);
-        for (at, _) in self.running.values_mut().flatten() {
+        for (at, _) in self.running.values_mut().filter_map(|running| running.again.as_mut()) {
             *at = moved(*at);
         }
         let waiting: Vec<_> = self.waiting.iter().map(|(key, waiting)| (key.clone(), *waiting)).collect();
@@ -150,13 +179,11 @@ impl<K: InLane + Clone + Ord + Hash> Queue<K> {
 
     /// When the first waits for its look of all for which there is room.
     pub fn earliest(&self) -> Option<Timestamp> {
-        if self.is_full() {
-            return None;
-        }
-        let first = |heads: &BTreeSet<(Timestamp, Arc<str>)>| {
-            heads.iter().find(|(_, lane)| self.has_room(lane)).map(|(at, _)| *at)
+        let first = |urgency: Urgency| {
+            let mut heads = self.heads(urgency).iter();
+            heads.find(|(_, lane)| self.has_room(lane, urgency)).map(|(at, _)| *at)
         };
-        [first(&self.asked), first(&self.due)].into_iter().flatten().min()
+        [Urgency::Asked, Urgency::Due].into_iter().filter_map(first).min()
     }
 
     /// How many looks are under way.
@@ -185,11 +212,11 @@ impl<K: InLane + Clone + Ord + Hash> Queue<K> {
         self.waiting.len()
     }
 
-    fn take(&mut self, key: &K) -> Option<(Timestamp, Urgency)> {
-        let (at, urgency) = self.waiting.remove(key)?;
+    fn take(&mut self, key: &K) -> Option<(K, (Timestamp, Urgency))> {
+        let (known, (at, urgency)) = self.waiting.remove_entry(key)?;
         self.change(key.lane(), urgency, |waiting| _ = waiting.remove(&(at, key.clone())));
         self.drop_empty(key.lane());
-        Some((at, urgency))
+        Some((known, (at, urgency)))
     }
 
     /// Changes what waits in a lane, and keeps its place among the others.
@@ -212,7 +239,7 @@ impl<K: InLane + Clone + Ord + Hash> Queue<K> {
     }
 
     fn drop_empty(&mut self, name: &str) {
-        let is_empty = |lane: &Lane<K>| lane.running == 0 && lane.asked.is_empty() && lane.due.is_empty();
+        let is_empty = |lane: &Lane<K>| lane.running == [0; 2] && lane.asked.is_empty() && lane.due.is_empty();
         if self.lanes.get(name).is_some_and(is_empty) {
             self.lanes.remove(name);
         }
@@ -314,10 +341,10 @@ mod tests {
         begun.extend(std::iter::from_fn(|| queue.next(at(9))));
         assert_eq!(begun.len(), 4, "one alone gets half");
         assert_eq!(queue.earliest(), None, "nothing of those that wait can begin");
-        queue.add(&"quiet/a", at(5), Urgency::Due);
+        queue.add(&"quiet/a", at(5), Urgency::Asked);
         assert_eq!(queue.earliest(), Some(at(5)));
         assert_eq!((queue.next(at(4)), queue.next(at(5))), (None, Some("quiet/a")));
-        queue.add(&"third/a", at(5), Urgency::Due);
+        queue.add(&"third/a", at(5), Urgency::Asked);
         assert_eq!(queue.next(at(5)), Some("third/a"));
         // What ends makes room, for its own lane too.
         queue.done(&begun[0], None);
@@ -328,6 +355,29 @@ mod tests {
             queue.done(&key, None);
         }
         assert_eq!(std::iter::from_fn(|| queue.next(at(9))).count(), 4);
+    }
+
+    #[test]
+    fn what_is_due_leaves_room_for_what_somebody_asks_for() {
+        let mut queue = Queue::new(4);
+        let due: Vec<String> =
+            ["a", "b", "c"].iter().flat_map(|lane| (0..9).map(move |n| format!("{lane}/{n}"))).collect();
+        for key in &due {
+            queue.add(&key.as_str(), at(0), Urgency::Due);
+        }
+        let begun: Vec<&str> = std::iter::from_fn(|| queue.next(at(9))).collect();
+        assert!(begun.len() >= 3 && begun.iter().all(|key| !queue.is_asked_for(key)), "{begun:?}");
+        // In the very lane that has all that it may have of what is due, and for one that was waiting there.
+        for key in ["a/edited", "a/8"] {
+            queue.add(&key, at(9), Urgency::Asked);
+            assert_eq!((queue.earliest(), queue.next(at(9))), (Some(at(if key == "a/8" { 0 } else { 9 })), Some(key)));
+            assert!(queue.is_asked_for(&key));
+        }
+        queue.add(&"a/7", at(9), Urgency::Asked);
+        assert_eq!(queue.next(at(9)), None, "one lane alone gets half of that, too");
+        queue.done(&"a/edited", Some(at(0)));
+        assert_eq!(queue.next(at(9)), Some("a/7"), "and what was asked for once is due from then on");
+        assert_eq!(queue.next(at(9)), None);
     }
 
     #[test]

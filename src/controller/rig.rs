@@ -13,6 +13,8 @@ use futures::FutureExt as _;
 use futures::future::{Abortable, pending};
 use futures::stream::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
+use keyferry_cluster::leader::Lead;
+use keyferry_cluster::shards::{FIRST, Held};
 use keyferry_crds::{Condition, SecretStoreStatus};
 use keyferry_provider_core::Capabilities;
 use keyferry_stores::access::{LoginId, Watched as _};
@@ -64,6 +66,11 @@ pub fn set_clock(by: SignedDuration) {
     now();
     let (began, set) = CLOCK.get().unwrap();
     CLOCK.set(Some((began, set + by)));
+}
+
+/// All is ours.
+fn all() -> Held {
+    Held::from([(FIRST, Lead::always())])
 }
 
 /// How long it is until the next look at an ExternalSecret that is not left alone.
@@ -134,11 +141,13 @@ pub struct Options {
     pub copiers: bool,
     /// Whether another leads.
     pub stands_by: bool,
+    /// Into how many shards all is divided.
+    pub shards: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { secret_stores: true, cluster_stores: true, copiers: false, stands_by: false }
+        Self { secret_stores: true, cluster_stores: true, copiers: false, stands_by: false, shards: 1 }
     }
 }
 
@@ -151,7 +160,8 @@ pub struct Rig {
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
     ready: watch::Receiver<bool>,
-    lead: watch::Sender<bool>,
+    pub(super) lead: watch::Sender<Held>,
+    pub(super) works: watch::Receiver<BTreeSet<u32>>,
     stop: Option<oneshot::Sender<()>>,
     controller: JoinHandle<()>,
     options: Options,
@@ -208,10 +218,11 @@ impl Rig {
             copiers: options.copiers,
         };
         let (ready, is_ready) = watch::channel(false);
-        let (lead, leads) = watch::channel(!options.stands_by);
+        let (lead, leads) = watch::channel(if options.stands_by { Held::new() } else { all() });
+        let (worked_on, works) = watch::channel(BTreeSet::new());
         let notices: Arc<dyn Notices> = Arc::new(ports(None));
-        let shared = Shared::new(index.clone(), metrics.clone(), notices.clone(), now);
-        let mut controller = Controller::new(shared, Box::new(ports(Some(told))), ready, leads);
+        let shared = Shared::new(index.clone(), metrics.clone(), notices.clone(), now).divided(options.shards);
+        let mut controller = Controller::new(shared, Arc::new(ports(Some(told))), ready, leads, worked_on);
         let looks = world.clone();
         let sync = move |look| sync(looks.clone(), look).boxed();
         controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync), None));
@@ -236,6 +247,7 @@ impl Rig {
             metrics,
             ready: is_ready,
             lead,
+            works,
             stop: Some(stop),
             controller,
             options,
@@ -258,7 +270,9 @@ impl Rig {
             | Change::PushSecret(_)
             | Change::Object(..)
             | Change::Failed(..)
-            | Change::Asked(_) => None,
+            | Change::Asked(_)
+            | Change::Targets(_)
+            | Change::Examined => None,
         };
         if let Some((list, name)) = put {
             self.there.entry(list).or_default().insert(name);
@@ -307,7 +321,7 @@ impl Rig {
 
     /// From now on this one leads.
     pub fn lead(&self) {
-        self.lead.send_replace(true);
+        self.lead.send_replace(all());
     }
 
     /// Whether the work has begun, or could.

@@ -2,7 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
+use keyferry_cluster::leader::Lead;
 use keyferry_crds::{ExternalSecret, names};
+use keyferry_limits::RESTART_LIST;
 use kube::core::ApiResource;
 use tokio::sync::mpsc;
 
@@ -20,8 +22,10 @@ pub struct Rotated {
     pub writer: ObjectReference,
     /// In whose name they are.
     pub component: &'static str,
-    /// Who restarts, as the writer's annotation says.
+    /// Who restarts, as the writer's annotation says; of what is longer than it may be, as much as shows that it is.
     pub asked: Option<String>,
+    /// Under which lead it was found: where it is another replica's by now, that one has found it, too.
+    pub lead: Option<Lead>,
 }
 
 /// Where it is told that the Secret of an ExternalSecret changed.
@@ -52,7 +56,8 @@ impl Teller {
         }
         let metadata = &es.metadata;
         let namespace = metadata.namespace.clone().unwrap_or_default();
-        let asked = metadata.annotations.as_ref().and_then(|all| all.get(names::ANNOTATION_RESTART).cloned());
+        let asked = metadata.annotations.as_ref().and_then(|all| all.get(names::ANNOTATION_RESTART));
+        let asked = asked.map(|text| text[..text.ceil_char_boundary(RESTART_LIST.size() + 1)].to_owned());
         // Whoever hears it may have ended, and so do we.
         let _ = self.told.send(Rotated {
             secret: es.target_name().to_owned(),
@@ -67,6 +72,7 @@ impl Teller {
             namespace,
             component: self.component,
             asked,
+            lead: Lead::here(),
         });
     }
 }

@@ -17,7 +17,7 @@ use super::subject::Told;
 
 /// A version of the one object that has this name in a test.
 pub fn at(revision: &str) -> Version {
-    Version { uid: "uid".to_owned(), revision: revision.to_owned() }
+    Version { uid: "uid".into(), revision: revision.into() }
 }
 
 /// A name in the namespace `ns`.
@@ -69,7 +69,7 @@ pub fn put(es: ExternalSecret) -> Change {
 /// An ExternalSecret is there, and does not decode.
 pub fn put_undecodable(name: &str, generation: i64) -> Change {
     let metadata = metadata(name, generation);
-    let told = Told::<()> { name: name_of(&metadata), object: Err(metadata) };
+    let told = Told::<()> { name: name_of(&metadata), object: Err(metadata.into()) };
     Change::Subject(SubjectKind::ExternalSecret, Update::Put(told.pass_on()))
 }
 
@@ -81,7 +81,7 @@ pub fn gone(es_name: &str) -> Change {
 
 fn of_store(store: Store) -> (SubjectKind, Told<Store>) {
     let Item { kind, name } = Item::store(&store.id);
-    (kind, Told { name, object: Ok(store) })
+    (kind, Told { name: (*name).clone(), object: Ok(store) })
 }
 
 /// A store is there.

@@ -82,7 +82,7 @@ pub async fn run(world: &Unsealing, look: Look, planning: Planning) -> Looked {
     let id = store.id.clone();
     let stores = KnownStores::from([(id.clone(), (Arc::new(store), Readiness::Ready))]);
     let look = Look { es: Arc::new(es), stores, ..look };
-    let looked = keyferry_sync::run(ports, cluster, settings, look, planning).await;
+    let looked = keyferry_sync::run(ports, cluster, settings, Box::new(look), planning).await;
     // What it holds is not kept: it is looked at again when it changes.
     clients.keep(&|known| *known != id);
     looked
@@ -233,6 +233,10 @@ impl Subject for SealedSecrets {
     }
 
     fn prune(&mut self, _: &Shared) {}
+
+    fn let_go(&mut self, name: &Name, shared: &mut Shared) {
+        self.0.let_go(name, shared);
+    }
 
     fn forget(&self, name: &Name, metrics: &Metrics) {
         metrics.sealing.forget(name);

@@ -70,17 +70,20 @@ impl Sight {
 
     fn is_there(&mut self, version: &Version) -> News {
         let is_old = |seen: &Seen| matches!(seen, Seen::At(last) if version.is_older(last));
-        let for_writers = !is_old(&self.now);
+        let (for_writers, for_readers) = (!is_old(&self.now), !is_old(&self.told));
+        // One that is known already, to whoever wrote it too, is kept once.
+        let is_known = matches!(&self.now, Seen::At(last) if last == version);
+        let seen = if is_known { self.now.clone() } else { Seen::At(version.clone()) };
         if for_writers {
-            self.now = Seen::At(version.clone());
+            self.now = seen.clone();
         }
-        let for_readers = !is_old(&self.told) && self.tell(Seen::At(version.clone()));
+        let for_readers = for_readers && self.tell(seen);
         News { for_writers, for_readers }
     }
 
     fn is_gone(&mut self, uid: Option<&String>) -> News {
         // The end of one that another has replaced since is old news.
-        let is_replaced = |seen: &Seen| matches!(seen, Seen::At(last) if uid != Some(&last.uid));
+        let is_replaced = |seen: &Seen| matches!(seen, Seen::At(last) if uid.map(String::as_str) != Some(&*last.uid));
         let for_readers = !is_replaced(&self.told) && self.tell(Seen::Absent);
         // What was never seen may have been replaced, too.
         if self.now != Seen::Unknown && !is_replaced(&self.now) {
@@ -108,7 +111,7 @@ impl Sight {
     /// Takes how a look left the object, or found it: `None` where there is none.
     pub fn left(&mut self, version: Option<&Version>) {
         let now = match (version, &self.now) {
-            (Some(version), _) if self.gone.as_ref() == Some(&version.uid) => return,
+            (Some(version), _) if self.gone.as_deref() == Some(&*version.uid) => return,
             (Some(version), Seen::At(last)) if version.is_older(last) => return,
             (Some(version), Seen::At(last)) if last.uid == version.uid => Seen::At(version.clone()),
             // Which of two is there now, only a reader or the watch can tell.

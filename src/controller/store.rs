@@ -120,8 +120,8 @@ impl Stores {
     }
 
     /// Whether this store is ours to check.
-    fn checks(&self, store: &Store) -> bool {
-        self.is_checked && store.is_of_class(&self.checks.class)
+    fn checks(&self, store: &Store, shared: &Shared) -> bool {
+        self.is_checked && store.is_of_class(&self.checks.class) && !shared.shards.leave_the_first_to_others()
     }
 }
 
@@ -152,7 +152,7 @@ impl Subject for Stores {
         let same = before.as_ref().filter(|(before, _)| have_same_spec(before, &store));
         let is_changed = same.is_none();
         let known = same.map_or(Readiness::Unchecked, |(_, readiness)| readiness.clone());
-        let checked = self.checks(&store);
+        let checked = self.checks(&store, shared);
         // Where another process checks stores, its word counts.
         let readiness = if checked { known.clone() } else { store.readiness_told() };
         let is_relabelled = before.as_ref().is_some_and(|(before, _)| before.metadata.labels != store.metadata.labels);
@@ -202,7 +202,7 @@ impl Subject for Stores {
     }
 
     fn look(&mut self, name: &Name, _: Timestamp, shared: &Shared) -> Option<BoxFuture<'static, Checked>> {
-        let (store, _) = shared.stores.get(&id_of(name)).filter(|(store, _)| self.checks(store))?;
+        let (store, _) = shared.stores.get(&id_of(name)).filter(|(store, _)| self.checks(store, shared))?;
         let history = self.history.get(name).copied().unwrap_or_default();
         let (checks, store) = (self.checks.clone(), store.clone());
         let (cancel, cancelled) = AbortHandle::new_pair();
@@ -241,6 +241,23 @@ impl Subject for Stores {
         let is_there = |store: &StoreId| shared.stores.contains_key(store);
         self.checks.clients.keep(&is_there);
         shared.index.keep_logins(is_there);
+    }
+
+    /// From now on the word of whoever checks it counts.
+    fn let_go(&mut self, name: &Name, shared: &mut Shared) {
+        if let Some(check) = self.cancel.remove(name) {
+            check.abort();
+        }
+        let id = id_of(name);
+        let Some((store, readiness)) = shared.stores.get_mut(&id) else { return };
+        let told = store.readiness_told();
+        let is_news = *readiness != told;
+        let was_ready = told == Readiness::Ready;
+        *readiness = told;
+        self.history.insert(name.clone(), History { failures: 0, was_ready });
+        if is_news {
+            shared.ask(Ask::UsersOf(id));
+        }
     }
 
     fn forget(&self, name: &Name, metrics: &Metrics) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use keyferry_cluster::shards::FIRST;
 use keyferry_sync::copies::{CopierId, CopierKind, Seen};
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind, Name};
@@ -23,14 +24,17 @@ use super::change::Target;
 use super::copies::Copies;
 use super::generated::Generated;
 use super::index::{Index, Item, Role, SubjectKind};
+use super::kept::Refused;
 use super::queue::{Queue, Urgency};
 use super::relist::Update;
+use super::shards::Shards;
 use super::sight::Sighting;
 use crate::metrics::Metrics;
 
-/// How many looks are under way at once. Most of them wait for a store, where they fill each other's batches; what they
-/// ask of the API server is bounded apart.
-pub const LOOKS_AT_ONCE: usize = 10_000;
+/// How many looks are under way at once that are due, and as many again that somebody asked for. Most of them wait for a
+/// store, where they fill each other's batches: those of all stores that are asked at once, and each takes kilobytes. What
+/// they ask of the API server is bounded apart.
+pub const LOOKS_AT_ONCE: usize = 2000;
 
 /// One kind of objects that is looked after.
 pub trait Subject: Send {
@@ -83,13 +87,21 @@ pub trait Subject: Send {
     /// Lets go of what nobody needs any more: now and then.
     fn prune(&mut self, shared: &Shared);
 
+    /// The shard of one. What must be looked after by one replica is in the first.
+    fn shard(&self, _: &Name, _: &Shards) -> u32 {
+        FIRST
+    }
+
+    /// One is another replica's to look at: forgets what came of our looks, as if there had been none.
+    fn let_go(&mut self, name: &Name, shared: &mut Shared);
+
     /// One has gone: so go its series.
     fn forget(&self, name: &Name, metrics: &Metrics);
 
     /// What these are in the API.
     fn resource(&self) -> ApiResource;
 
-    /// The reason in the condition of one that does not decode.
+    /// The reason in the condition of one that does not decode, or finds no room.
     fn reason_undecodable(&self) -> &'static str;
 }
 
@@ -132,10 +144,12 @@ pub struct Shared {
     /// What generators made.
     pub generated: Generated,
     /// The labels of each namespace.
-    pub namespaces: HashMap<String, StringMap>,
+    pub namespaces: HashMap<String, Arc<StringMap>>,
     /// Which namespaces get copies of what, and which copies there are.
     pub copies: Copies,
-    /// Set once everything was listed and targets were examined: before, nothing is looked at.
+    /// Which part of all is ours.
+    pub shards: Shards,
+    /// Set once everything was listed, and targets were examined of what is ours: before, nothing is looked at.
     pub started: bool,
     /// What is next.
     pub(super) queue: Queue<Item>,
@@ -154,11 +168,17 @@ impl Shared {
             generated: Generated::default(),
             namespaces: HashMap::new(),
             copies: Copies::default(),
+            shards: Shards::new(1),
             started: false,
             queue: Queue::new(LOOKS_AT_ONCE),
             asks: Vec::new(),
             notices,
         }
+    }
+
+    /// The same, where all is divided into so many shards.
+    pub fn divided(self, shards: u32) -> Self {
+        Self { shards: Shards::new(shards), ..self }
     }
 
     /// Has an object looked at now.
@@ -195,6 +215,11 @@ impl Shared {
         self.queue.is_running(item)
     }
 
+    /// Whether the look at one that is under way was asked for.
+    pub fn is_asked_for(&self, item: &Item) -> bool {
+        self.queue.is_asked_for(item)
+    }
+
     /// The stores of a namespace, or of the cluster.
     pub fn stores_of(&self, namespace: Option<&str>) -> impl Iterator<Item = &Arc<Store>> {
         let first = StoreId { namespace: namespace.map(str::to_owned), name: String::new() };
@@ -208,12 +233,12 @@ impl Shared {
     }
 }
 
-/// An object as a watch tells of it: `T`, or what is left of one that does not decode.
+/// An object as a watch tells of it: `T`, or what is left of one that is not taken.
 pub struct Told<T> {
     /// Its namespace and name.
     pub name: Name,
     /// What it is.
-    pub object: Result<T, ObjectMeta>,
+    pub object: Result<T, Refused>,
 }
 
 /// What only its subject knows the form of: an object of its own, or what a look at one came to.
@@ -231,8 +256,17 @@ pub trait Tend: Send {
     /// Takes what the watch tells.
     fn take(&mut self, update: Update<Told<Own>>, shared: &mut Shared);
 
-    /// From now on what is seen may be told: tells what does not decode.
-    fn begin(&self, shared: &Shared);
+    /// From now on what is seen in these shards may be told: tells what is not taken.
+    fn begin(&self, shards: &BTreeSet<u32>, shared: &Shared);
+
+    /// Has all of these shards looked at: they are ours since, or are not any more.
+    fn wake_shards(&mut self, shards: &BTreeSet<u32>, shared: &mut Shared);
+
+    /// The shard of one.
+    fn shard(&self, name: &Name, shared: &Shared) -> u32;
+
+    /// One is another replica's to look at.
+    fn let_go(&mut self, name: &Name, shared: &mut Shared);
 
     /// Takes how the list at start has what one writes.
     fn examined(&mut self, name: &Name, target: &Target);
@@ -265,18 +299,18 @@ pub trait Tend: Send {
     fn count(&self) -> usize;
 }
 
-/// A subject, and its objects that do not decode.
+/// A subject, and its objects that do not decode, or find no room.
 pub struct Tended<S> {
     kind: SubjectKind,
     subject: S,
     /// As they were when that was told.
-    undecodable: HashMap<Name, ObjectMeta>,
+    refused: HashMap<Name, Refused>,
 }
 
 impl<S: Subject> Tended<S> {
     /// Of objects of this kind.
     pub fn new(kind: SubjectKind, subject: S) -> Self {
-        Self { kind, subject, undecodable: HashMap::new() }
+        Self { kind, subject, refused: HashMap::new() }
     }
 
     fn item(&self, name: &Name) -> Item {
@@ -284,38 +318,49 @@ impl<S: Subject> Tended<S> {
     }
 
     fn remove(&mut self, name: &Name, shared: &mut Shared) {
-        self.undecodable.remove(name);
+        self.refused.remove(name);
         self.subject.remove(name, shared);
         shared.queue.remove(&self.item(name));
         self.subject.forget(name, &shared.metrics);
     }
 
-    fn put_undecodable(&mut self, name: Name, metadata: ObjectMeta, shared: &mut Shared) {
-        let metadata = ObjectMeta { annotations: None, managed_fields: None, ..metadata };
-        let told = self.undecodable.get(&name);
-        let is_told = told.is_some_and(|told| told.uid == metadata.uid && told.generation == metadata.generation);
+    fn refuse(&mut self, name: Name, refused: Refused, shared: &mut Shared) {
+        let metadata = ObjectMeta { annotations: None, managed_fields: None, ..*refused.metadata };
+        let is_same = |told: &Refused| {
+            let ObjectMeta { uid, generation, .. } = &*told.metadata;
+            (uid, generation, told.limit) == (&metadata.uid, &metadata.generation, refused.limit)
+        };
+        let is_told = self.refused.get(&name).is_some_and(is_same);
         self.remove(&name, shared);
-        self.undecodable.insert(name.clone(), metadata);
+        self.refused.insert(name.clone(), Refused { metadata: Box::new(metadata), limit: refused.limit });
         if !is_told {
-            tracing::warn!(namespace = name.0, name = name.1, "the {} does not decode", self.subject.resource().kind);
+            let kind = self.subject.resource().kind;
+            match refused.limit {
+                None => tracing::warn!(namespace = name.0, name = name.1, "the {kind} does not decode"),
+                Some(limit) => tracing::warn!(namespace = name.0, name = name.1, "the {kind} finds no room: {limit}"),
+            }
             // Before, another may lead, and tell it.
             if shared.started {
-                self.tell_undecodable(&name, shared);
+                self.tell_refused(&name, shared);
             }
         }
     }
 
-    fn tell_undecodable(&self, name: &Name, shared: &Shared) {
-        let Some(metadata) = self.undecodable.get(name).cloned() else { return };
+    fn tell_refused(&self, name: &Name, shared: &Shared) {
+        let Some(Refused { metadata, limit }) = self.refused.get(name).cloned() else { return };
+        let Some(lead) = shared.shards.lead(self.shard(name, shared)).cloned() else { return };
         let (resource, mut conditions) = (self.subject.resource(), Vec::new());
-        let message = told::Told::without_values(format!(
-            "invalid spec: the object is not of the form that the CustomResourceDefinition gives: compare it with \
-             `kubectl explain {}.spec`",
-            resource.kind.to_lowercase()
-        ));
+        let message = told::Told::without_values(match limit {
+            Some(limit) => format!("there is no room for the object: {limit}"),
+            None => format!(
+                "invalid spec: the object is not of the form that the CustomResourceDefinition gives: compare it with \
+                 `kubectl explain {}.spec`",
+                resource.kind.to_lowercase()
+            ),
+        });
         record::set_ready(&mut conditions, false, self.subject.reason_undecodable(), message, (shared.now)());
         let notices = shared.notices.clone();
-        tokio::spawn(async move { notices.set_conditions(&resource, metadata, conditions).await });
+        tokio::spawn(lead.over(async move { notices.set_conditions(&resource, *metadata, conditions).await }));
     }
 }
 
@@ -323,13 +368,13 @@ impl<S: Subject> Tend for Tended<S> {
     fn take(&mut self, update: Update<Told<Own>>, shared: &mut Shared) {
         match update {
             Update::Put(Told { name, object: Ok(object) }) => {
-                self.undecodable.remove(&name);
+                self.refused.remove(&name);
                 self.subject.put(&name, own(object), shared);
             }
-            Update::Put(Told { name, object: Err(metadata) }) => self.put_undecodable(name, metadata, shared),
+            Update::Put(Told { name, object: Err(refused) }) => self.refuse(name, refused, shared),
             Update::Gone(told) => self.remove(&told.name, shared),
             Update::Listed(listed) => {
-                let known = self.subject.names().into_iter().chain(self.undecodable.keys().cloned());
+                let known = self.subject.names().into_iter().chain(self.refused.keys().cloned());
                 let gone: Vec<Name> = known.filter(|name| !listed.contains(name)).collect();
                 for name in gone {
                     self.remove(&name, shared);
@@ -338,10 +383,30 @@ impl<S: Subject> Tend for Tended<S> {
         }
     }
 
-    fn begin(&self, shared: &Shared) {
-        for name in self.undecodable.keys() {
-            self.tell_undecodable(name, shared);
+    fn begin(&self, shards: &BTreeSet<u32>, shared: &Shared) {
+        for name in self.refused.keys().filter(|name| shards.contains(&self.shard(name, shared))) {
+            self.tell_refused(name, shared);
         }
+    }
+
+    fn wake_shards(&mut self, shards: &BTreeSet<u32>, shared: &mut Shared) {
+        if shards.is_empty() {
+            return;
+        }
+        for name in self.subject.names() {
+            if shards.contains(&self.shard(&name, shared)) {
+                shared.wake(&self.item(&name), Urgency::Due);
+            }
+        }
+    }
+
+    fn shard(&self, name: &Name, shared: &Shared) -> u32 {
+        if shared.shards.are_one() { FIRST } else { self.subject.shard(name, &shared.shards) }
+    }
+
+    fn let_go(&mut self, name: &Name, shared: &mut Shared) {
+        self.subject.let_go(name, shared);
+        self.subject.forget(name, &shared.metrics);
     }
 
     fn examined(&mut self, name: &Name, target: &Target) {
@@ -393,7 +458,7 @@ impl<S: Subject> Tend for Tended<S> {
             Next::Gone => {
                 self.subject.forget(name, &shared.metrics);
                 // Where it came to be so during the look, that may have told otherwise at its end.
-                self.tell_undecodable(name, shared);
+                self.tell_refused(name, shared);
                 shared.queue.done(&item, None);
             }
         }

@@ -27,10 +27,12 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Resource, ResourceExt as _};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::change::{Change, Changes, Cursor, List, Target, Watches};
 use super::index::SubjectKind;
+use super::kept::{self, Kept, Refused, decoded};
 use super::metadata::Metadata;
 use super::relist::{Relist, Union, Update};
 use super::subject::{Own, Told};
@@ -56,21 +58,23 @@ pub struct ClusterWatches {
     pub copiers: Vec<CopierKind>,
     /// What kinds of targets are in the API.
     pub kinds: Kinds,
+    /// How much of objects is kept.
+    pub kept: Kept,
 }
 
 #[async_trait]
 impl Watches for ClusterWatches {
     fn looked_after(&self) -> Vec<(List, Changes)> {
         let mut all = vec![
-            (List::Subject(SubjectKind::ExternalSecret), self.follow(external_secret)),
-            (List::Subject(SubjectKind::SecretStore), self.follow(secret_store)),
+            (List::Subject(SubjectKind::ExternalSecret), self.follow(self.keep(external_secret))),
+            (List::Subject(SubjectKind::SecretStore), self.follow(self.keep(secret_store))),
         ];
         if self.pushes {
-            all.push((List::Subject(SubjectKind::PushSecret), self.follow(push_secret)));
+            all.push((List::Subject(SubjectKind::PushSecret), self.follow(self.keep(push_secret))));
         }
         if self.generator_states {
             // Clusters without this kind have nothing to revoke: nobody waits for its list.
-            let states = follow_where_there(self.apis(), generator_state);
+            let states = follow_where_there(self.apis(), |update| generator_state(decoded(update)));
             all.push((List::Subject(SubjectKind::GeneratorState), states));
         }
         if self.sealed_secrets {
@@ -78,7 +82,7 @@ impl Watches for ClusterWatches {
             all.push((List::Subject(SubjectKind::SealedSecret), follow_where_there(sealed, sealed_secret)));
         }
         if self.cluster_stores {
-            let stores = follow(self.whole(), cluster_store);
+            let stores = follow(self.whole(), self.keep(cluster_store));
             all.push((List::Subject(SubjectKind::ClusterSecretStore), stores));
         }
         for kind in &self.copiers {
@@ -113,7 +117,7 @@ impl Watches for ClusterWatches {
         let remedy = "it is a kind of targets: install it, or correct the ExternalSecrets that name it";
         let watches = apis.into_iter().map(|api| {
             let (kind, mut relist) = (kind.clone(), Relist::default());
-            let news = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
+            let news = watcher(api, paged()).default_backoff().filter_map(move |event| {
                 ready(match event {
                     Ok(event) => relist.take(event).map(Ok),
                     Err(error) => {
@@ -166,11 +170,11 @@ impl ClusterWatches {
     fn copiers(&self, kind: CopierKind) -> Vec<(List, Changes)> {
         match kind {
             CopierKind::ClusterExternalSecret => {
-                let copiers = follow(self.whole(), cluster_external_secret);
+                let copiers = follow(self.whole(), self.keep(cluster_external_secret));
                 vec![(List::Subject(SubjectKind::ClusterExternalSecret), copiers)]
             }
             CopierKind::ClusterPushSecret => {
-                let copiers = follow(self.whole(), cluster_push_secret);
+                let copiers = follow(self.whole(), self.keep(cluster_push_secret));
                 let mut all = vec![(List::Subject(SubjectKind::ClusterPushSecret), copiers)];
                 if !self.pushes {
                     all.push((List::PushSecrets, follow(self.whole(), push_copy)));
@@ -180,7 +184,19 @@ impl ClusterWatches {
         }
     }
 
-    fn follow<K>(&self, change: fn(Update<K>) -> Change) -> Changes
+    /// `change` of what there is room for.
+    fn keep<K>(
+        &self,
+        change: fn(Update<Result<K, Refused>>) -> Change,
+    ) -> impl Fn(Update<DeserializeGuard<K>>) -> Change + Send + 'static
+    where
+        K: Resource + Serialize + 'static,
+    {
+        let kept = self.kept.clone();
+        move |update| change(kept.take(update))
+    }
+
+    fn follow<K>(&self, change: impl Fn(Update<K>) -> Change + Send + 'static) -> Changes
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -211,7 +227,7 @@ impl ClusterWatches {
             Scope::All => self.whole(),
             Scope::These(names) => {
                 let one = |name: &String| {
-                    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+                    let config = paged().fields(&format!("metadata.name={name}"));
                     (Api::all(self.client.clone()), config)
                 };
                 names.iter().map(one).collect()
@@ -220,36 +236,29 @@ impl ClusterWatches {
     }
 }
 
-fn external_secret(update: Update<DeserializeGuard<ExternalSecret>>) -> Change {
-    let told = update.map(|DeserializeGuard(es)| match es {
-        Ok(es) => Told { name: name_of(&es.metadata), object: Ok(es) },
-        Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
-    });
-    Change::Subject(SubjectKind::ExternalSecret, told.map(Told::pass_on))
+/// What a watch tells of one of ours.
+fn told<K: Resource + Send + 'static>(object: Result<K, Refused>) -> Told<Own> {
+    Told { name: kept::name(&object), object }.pass_on()
 }
 
-fn push_secret(update: Update<DeserializeGuard<PushSecret>>) -> Change {
-    let told = update.map(|DeserializeGuard(ps)| match ps {
-        Ok(ps) => Told { name: name_of(&ps.metadata), object: Ok(ps) },
-        Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
-    });
-    Change::Subject(SubjectKind::PushSecret, told.map(Told::pass_on))
+fn external_secret(update: Update<Result<ExternalSecret, Refused>>) -> Change {
+    Change::Subject(SubjectKind::ExternalSecret, update.map(told))
 }
 
-fn secret_store(update: Update<DeserializeGuard<SecretStore>>) -> Change {
-    Change::Subject(SubjectKind::SecretStore, update.map(|guarded| store(guarded, Store::namespaced)))
+fn push_secret(update: Update<Result<PushSecret, Refused>>) -> Change {
+    Change::Subject(SubjectKind::PushSecret, update.map(told))
 }
 
-fn cluster_store(update: Update<DeserializeGuard<ClusterSecretStore>>) -> Change {
-    Change::Subject(SubjectKind::ClusterSecretStore, update.map(|guarded| store(guarded, Store::cluster)))
+fn secret_store(update: Update<Result<SecretStore, Refused>>) -> Change {
+    Change::Subject(SubjectKind::SecretStore, update.map(|taken| store(taken, Store::namespaced)))
 }
 
-fn generator_state(update: Update<DeserializeGuard<GeneratorState>>) -> Change {
-    let told = update.map(|DeserializeGuard(state)| match state {
-        Ok(state) => Told { name: name_of(&state.metadata), object: Ok(state) },
-        Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
-    });
-    Change::Subject(SubjectKind::GeneratorState, told.map(Told::pass_on))
+fn cluster_store(update: Update<Result<ClusterSecretStore, Refused>>) -> Change {
+    Change::Subject(SubjectKind::ClusterSecretStore, update.map(|taken| store(taken, Store::cluster)))
+}
+
+fn generator_state(update: Update<Result<GeneratorState, Refused>>) -> Change {
+    Change::Subject(SubjectKind::GeneratorState, update.map(told))
 }
 
 fn sealed_secret(update: Update<PartialObjectMeta<SealedSecret>>) -> Change {
@@ -257,26 +266,31 @@ fn sealed_secret(update: Update<PartialObjectMeta<SealedSecret>>) -> Change {
     Change::Subject(SubjectKind::SealedSecret, told.map(Told::pass_on))
 }
 
-/// A store that does not decode is one that can't be used: that says its condition, and those of its users.
-fn store<K>(DeserializeGuard(store): DeserializeGuard<K>, of: fn(K) -> Store) -> Told<Own> {
-    let store = store.map_or_else(|invalid| Store::undecodable(invalid.metadata), of);
+/// A store that is not taken is one that can't be used: that says its condition, and those of its users.
+fn store<K>(taken: Result<K, Refused>, of: fn(K) -> Store) -> Told<Own> {
+    let refused = |Refused { metadata, limit }| match limit {
+        None => Store::undecodable(*metadata),
+        Some(limit) => Store::refused(*metadata, format!("there is no room for it: {limit}")),
+    };
+    let store = taken.map_or_else(refused, of);
     Told { name: name_of(&store.metadata), object: Ok(store) }.pass_on()
 }
 
-fn cluster_external_secret(update: Update<DeserializeGuard<ClusterExternalSecret>>) -> Change {
+fn cluster_external_secret(update: Update<Result<ClusterExternalSecret, Refused>>) -> Change {
     Change::Subject(SubjectKind::ClusterExternalSecret, update.map(copier))
 }
 
-fn cluster_push_secret(update: Update<DeserializeGuard<ClusterPushSecret>>) -> Change {
+fn cluster_push_secret(update: Update<Result<ClusterPushSecret, Refused>>) -> Change {
     Change::Subject(SubjectKind::ClusterPushSecret, update.map(copier))
 }
 
-fn copier<K: Into<Copier>>(DeserializeGuard(object): DeserializeGuard<K>) -> Told<Own> {
-    let told = match object.map(K::into) {
-        Ok(copier) => Told { name: name_of(&copier.metadata), object: Ok(copier) },
-        Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
+fn copier<K: Into<Copier>>(taken: Result<K, Refused>) -> Told<Own> {
+    let taken = taken.map(K::into);
+    let metadata = match &taken {
+        Ok(copier) => &copier.metadata,
+        Err(refused) => &*refused.metadata,
     };
-    told.pass_on()
+    Told { name: name_of(metadata), object: taken }.pass_on()
 }
 
 /// A PushSecret where nobody looks after it, as one that may be a copy.
@@ -303,16 +317,24 @@ fn trim<K: Resource>(object: &mut K) {
     object.managed_fields_mut().clear();
 }
 
+/// How many objects a watch lists at once when it begins: each may hold a MiB, and is there twice while it is decoded. A list
+/// that streams would hold one at a time, but may tell of a state before the one that was seen last, by which copies went.
+const LISTED: u32 = 50;
+
+fn paged() -> watcher::Config {
+    watcher::Config::default().page_size(LISTED)
+}
+
 /// What one watch follows of a kind.
 type Part<K> = (Api<K>, watcher::Config);
 
 /// All that is there.
 fn whole<K>(api: Api<K>) -> Part<K> {
-    (api, watcher::Config::default())
+    (api, paged())
 }
 
 /// Follows one kind for ever, with a watch for each part. What goes wrong is told and tried again with back-off.
-fn follow<K>(parts: Vec<Part<K>>, change: fn(Update<K>) -> Change) -> Changes
+fn follow<K>(parts: Vec<Part<K>>, change: impl Fn(Update<K>) -> Change + Send + 'static) -> Changes
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -329,7 +351,7 @@ where
         });
         updates.boxed()
     });
-    joined(watches.collect()).filter_map(move |update| ready(update.ok().map(change))).boxed()
+    joined(watches.collect()).filter_map(move |update| ready(update.ok().map(&change))).boxed()
 }
 
 /// What several watches of one kind tell, as if it were one: a list is complete when all are. What failed passes through.
@@ -356,13 +378,13 @@ where
 type News<K> = Result<Update<K>, bool>;
 
 /// The same for a kind that need not be there, nor be ours to read: what can't be listed is taken for none.
-fn follow_where_there<K>(apis: Vec<Api<K>>, change: fn(Update<K>) -> Change) -> Changes
+fn follow_where_there<K>(apis: Vec<Api<K>>, change: impl Fn(Update<K>) -> Change + Send + 'static) -> Changes
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let watches = apis.into_iter().map(|api| {
         let mut relist = Relist::default();
-        let updates = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
+        let updates = watcher(api, paged()).default_backoff().filter_map(move |event| {
             ready(match event {
                 Ok(event) => relist.take(event.modify(trim)).map(Ok),
                 Err(error) => {
@@ -374,7 +396,7 @@ where
         });
         updates.boxed()
     });
-    joined(watches.collect()).filter_map(move |update| ready(update.ok().map(change))).boxed()
+    joined(watches.collect()).filter_map(move |update| ready(update.ok().map(&change))).boxed()
 }
 
 /// How long a watch of what must be there waits after failures. The first pass fast: kinds that were installed together

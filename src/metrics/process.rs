@@ -21,8 +21,12 @@ pub struct OfProcess {
     pub oldest: Gauge,
     /// Looks that are under way.
     pub looks: IntGauge,
-    /// Whether this process holds the Lease.
+    /// Whether this process holds the Lease, or that of a shard.
     pub leader: IntGauge,
+    /// Into how many shards all is divided.
+    pub shards: IntGauge,
+    /// How many of them this process works on.
+    pub shards_held: IntGauge,
     /// Lines of the audit log.
     pub audit_written: IntCounter,
     /// Deliveries that have no line there.
@@ -69,6 +73,8 @@ impl OfProcess {
             oldest,
             looks: gauge(registry, "keyferry_looks_running", "Looks that are under way"),
             leader: gauge(registry, "keyferry_leader", "Whether this process holds the Lease (1) or stands by (0)"),
+            shards: gauge(registry, "keyferry_shards", "Into how many shards all is divided: 1 without --shards"),
+            shards_held: gauge(registry, "keyferry_shards_held", "How many shards this process works on"),
             audit_written: total(registry, "keyferry_audit_records_total", "Lines of the audit log"),
             audit_dropped: total(
                 registry,

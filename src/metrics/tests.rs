@@ -214,7 +214,7 @@ fn all_told_by_node() -> keyferry_node::metrics::Metrics {
         service_account: "a".to_owned(),
         external_secret: "e".to_owned(),
         is_delivered: true,
-        synced: Some(marks::Synced { at: at(1), version: "1-x".to_owned() }),
+        synced: Some(marks::Synced { at: at(1), version: "1-x".to_owned(), ends: None }),
         refused_since: None,
     });
     metrics

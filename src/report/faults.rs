@@ -330,6 +330,7 @@ mod tests {
             name: "p".into(),
             service_account: "default".into(),
             secrets: [("e".to_owned(), Use::Volume)].into(),
+            mounts: Default::default(),
         };
         for (kinds, check) in [
             ("SecretStores", "static-logins"),
@@ -391,6 +392,7 @@ mod tests {
             name: "p".into(),
             service_account: "default".into(),
             secrets: [("other".to_owned(), Use::Volume)].into(),
+            mounts: Default::default(),
         };
         let snapshot = Snapshot {
             external_secrets: vec![Ok(es(json!({})))],

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use keyferry_crds::{Condition, ExternalSecret, PushSecret, condition, names};
+use keyferry_crds::{Condition, CreationPolicy, ExternalSecret, PushSecret, condition, names};
 use keyferry_push::refers::named_stores;
 use keyferry_sync::dependency::name_of;
 use keyferry_sync::request::stores_of;
@@ -123,7 +123,8 @@ pub fn external_secret(es: &ExternalSecret, tries: Option<&Tries>, now: Timestam
         tries: tries.map(|tries| tries.failed(&name).unwrap_or_default()),
         next_try: tries.and_then(|tries| tries.next(&name)).filter(|_| is_failed),
         stores: stores_of(es).iter().map(StoreId::to_string).collect(),
-        target: Some(format!("{kind} {}", es.target_name())),
+        target: (es.spec.target.creation_policy != CreationPolicy::None)
+            .then(|| format!("{kind} {}", es.target_name())),
         ..standing
     }
 }

@@ -1,11 +1,12 @@
-//! Who uses a Secret: pods, and what makes pods, by what their specs say. Pure.
+//! Who uses a Secret, or mounts an ExternalSecret without one: pods, and what makes pods, by what their specs say. Pure.
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
+use keyferry_node::DRIVER;
 use serde::Serialize;
 
-/// Something that runs, and the Secrets that it uses.
+/// Something that runs, the Secrets that it uses, and the ExternalSecrets that it mounts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
@@ -19,6 +20,8 @@ pub struct User {
     pub service_account: String,
     /// The Secrets, each with how it is used.
     pub secrets: BTreeSet<(String, Use)>,
+    /// The ExternalSecrets that its pods mount by our driver.
+    pub mounts: BTreeSet<String>,
 }
 
 /// How a Secret is used.
@@ -44,7 +47,13 @@ impl User {
             name: name.to_owned(),
             service_account: spec.service_account_name.clone().unwrap_or_else(|| "default".to_owned()),
             secrets: secrets(spec),
+            mounts: mounts(spec),
         }
+    }
+
+    /// Whether it uses or mounts anything.
+    pub fn is_one(&self) -> bool {
+        !self.secrets.is_empty() || !self.mounts.is_empty()
     }
 
     /// How it uses a Secret of its namespace; none where it does not.
@@ -62,6 +71,13 @@ fn secrets(spec: &PodSpec) -> BTreeSet<(String, Use)> {
     let pull = spec.image_pull_secrets.iter().flatten();
     found.extend(pull.map(|reference| (reference.name.clone(), Use::Kubelet)));
     found
+}
+
+/// The ExternalSecrets that a pod mounts by our driver.
+fn mounts(spec: &PodSpec) -> BTreeSet<String> {
+    let ours =
+        spec.volumes.iter().flatten().filter_map(|volume| volume.csi.as_ref()).filter(|csi| csi.driver == DRIVER);
+    ours.filter_map(|csi| csi.volume_attributes.as_ref()?.get("externalSecret").cloned()).collect()
 }
 
 fn volume(volume: &Volume, found: &mut BTreeSet<(String, Use)>) {
@@ -97,6 +113,8 @@ mod tests {
                 {"name": "b", "projected": {"sources": [{"secret": {"name": "projected"}}, {"configMap": {"name": "c"}}]}},
                 {"name": "c", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "driver"}}},
                 {"name": "d", "emptyDir": {}},
+                {"name": "e", "csi": {"driver": "csi.keyferry.io", "volumeAttributes": {"externalSecret": "mounted"}}},
+                {"name": "f", "csi": {"driver": "csi.example.com", "volumeAttributes": {"externalSecret": "another's"}}},
             ],
             "imagePullSecrets": [{"name": "pull"}],
             "initContainers": [{"name": "i", "envFrom": [{"secretRef": {"name": "whole"}}]}],
@@ -110,6 +128,7 @@ mod tests {
         let user = User::new("Deployment", "shop", "web", &spec);
         let named: Vec<&str> = user.secrets.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(named, ["driver", "files", "one", "projected", "pull", "whole"]);
+        assert_eq!(user.mounts.iter().collect::<Vec<_>>(), ["mounted"]);
         assert_eq!((user.uses("files"), user.uses("one"), user.uses("c")), (vec![Use::Volume], vec![Use::Env], vec![]));
         assert_eq!((user.service_account.as_str(), user.uses("whole")), ("app", vec![Use::EnvFrom]));
     }

@@ -132,6 +132,11 @@ fn again(pending: &mut HashMap<String, Pending>, namespace: String, failed: Pend
 
 /// One round; answers what is left to do.
 async fn round(world: Arc<World>, namespace: String, mut waiting: Pending) -> (String, Option<Pending>) {
+    // What is another replica's by now it has found itself, where nobody was restarted for it.
+    waiting.rotated.retain(|_, of| of.lead.as_ref().is_none_or(|lead| lead.check().is_ok()));
+    if waiting.rotated.is_empty() {
+        return (namespace, None);
+    }
     let rotated: Vec<Rotated> = waiting.rotated.values().cloned().collect();
     let wave = AssertUnwindSafe(wave::run(&world, &namespace, &rotated)).catch_unwind().await;
     let Ok(failed) = wave else {
@@ -177,6 +182,7 @@ mod tests {
             writer: ObjectReference::default(),
             component: "test",
             asked: None,
+            lead: None,
         }
     }
 

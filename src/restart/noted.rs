@@ -68,7 +68,7 @@ mod tests {
         Changed {
             secret: secret.to_owned(),
             at: Timestamp::from_second(second).unwrap(),
-            annotations: BTreeMap::new(),
+            says: super::super::who::Says::default(),
             asked: Vec::new(),
         }
     }

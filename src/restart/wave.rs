@@ -13,11 +13,11 @@ use keyferry_cluster::workloads::{Kind, Workload, Workloads};
 use keyferry_sync::record::{Note, Severity};
 use keyferry_sync::told::Told;
 use kube::api::ObjectMeta;
-use prometheus::IntCounterVec;
+use prometheus::{IntCounterVec, IntGauge};
 use tokio::time::Instant;
 
 use super::noted::{Noted, is_younger};
-use super::who::{Asked, Changed, Verdict, verdict};
+use super::who::{Asked, Changed, Says, Verdict, verdict};
 use crate::controller::rotated::Rotated;
 use crate::report::users::{Use, User};
 
@@ -41,6 +41,8 @@ pub struct World {
     pub events: Events,
     /// Restarts, by outcome.
     pub counted: IntCounterVec,
+    /// Workloads that wait for their turn.
+    pub waiting: IntGauge,
     /// Whether workloads restart that an ExternalSecret asks for and that say nothing themselves.
     pub without_opt_in: bool,
 }
@@ -60,11 +62,31 @@ pub async fn run(world: &World, namespace: &str, rotated: &[Rotated]) -> Vec<Fai
     let changed = round.changed().await;
     if !changed.is_empty() {
         let candidates = round.candidates(&changed).await;
+        let candidates: Vec<_> = candidates.into_iter().map(|one| (one, Waits::new(&world.waiting))).collect();
         let (round, changed) = (&round, &changed);
-        let each = |(kind, seen): (Kind, ObjectMeta)| async move { round.see_to(kind, &seen, changed).await };
+        let each = |((kind, seen), waits): ((Kind, ObjectMeta), Waits)| async move {
+            drop(waits);
+            round.see_to(kind, &seen, changed).await;
+        };
         stream::iter(candidates).for_each_concurrent(AT_ONCE, each).await;
     }
     round.failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One that waits for its turn, for as long as this is there.
+struct Waits(IntGauge);
+
+impl Waits {
+    fn new(all: &IntGauge) -> Self {
+        all.inc();
+        Self(all.clone())
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 struct Round<'a> {
@@ -107,8 +129,8 @@ impl Round<'_> {
                     }
                 }
             }
-            let annotations = metadata.annotations.unwrap_or_default();
-            all.push(Changed { secret: secret.clone(), at, annotations, asked });
+            let says = Says::of(&metadata.annotations.unwrap_or_default());
+            all.push(Changed { secret: secret.clone(), at, says, asked });
         }
         all
     }
@@ -220,6 +242,9 @@ impl Round<'_> {
                 Err(_) => return,
             }
         }
+        self.world.counted.with_label_values(&["unfinished"]).inc();
+        let (namespace, name) = (self.namespace, seen.name.as_deref().unwrap_or_default());
+        tracing::warn!(namespace, workload = %kind, name, "restarted, and its new pods do not serve after ten minutes");
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use keyferry_cluster::workloads::Kind;
 use keyferry_crds::names;
+use keyferry_limits::RESTART_LIST;
 use keyferry_sync::data::StringMap;
 
 /// The annotations by which workloads and Secrets speak to Stakater's Reloader.
@@ -32,10 +33,27 @@ pub struct Changed {
     pub secret: String,
     /// When.
     pub at: Timestamp,
-    /// Its annotations.
-    pub annotations: StringMap,
+    /// What it says itself.
+    pub says: Says,
     /// What those who write it ask for.
     pub asked: Vec<Asked>,
+}
+
+/// What a Secret says itself, in Reloader's words: no more of its annotations is kept, which may be large.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Says {
+    is_ignored: bool,
+    is_matched: bool,
+}
+
+impl Says {
+    /// What is in its annotations.
+    pub fn of(annotations: &StringMap) -> Self {
+        Self {
+            is_ignored: is(annotations, reloader::IGNORE, "true"),
+            is_matched: is(annotations, reloader::MATCH, "true"),
+        }
+    }
 }
 
 /// What an ExternalSecret asks for.
@@ -54,6 +72,9 @@ pub enum Asked {
 impl Asked {
     /// By its annotation. The error says what can't be understood.
     pub fn read(annotation: Option<&str>) -> Result<Self, String> {
+        if annotation.is_some_and(|text| text.len() > RESTART_LIST.size()) {
+            return Err(RESTART_LIST.to_string());
+        }
         match annotation.map(str::trim) {
             None | Some("") => Ok(Self::Nothing),
             Some("none") => Ok(Self::Nobody),
@@ -88,8 +109,7 @@ pub enum Verdict {
 /// Whether the workload of this kind and name, with these annotations, restarts for this Secret. Where it says nothing itself
 /// what the ExternalSecret asks for counts only `without_opt_in`.
 pub fn verdict(kind: Kind, name: &str, says: &StringMap, changed: &Changed, without_opt_in: bool) -> Verdict {
-    let is_ignored = is(&changed.annotations, reloader::IGNORE, "true");
-    if is_ignored || changed.asked.contains(&Asked::Nobody) {
+    if changed.says.is_ignored || changed.asked.contains(&Asked::Nobody) {
         return Verdict::No;
     }
     let (own, consents) = match says.get(names::ANNOTATION_RESTART).map(|value| value.trim()) {
@@ -125,8 +145,7 @@ fn by_reloader(says: &StringMap, changed: &Changed) -> Option<Verdict> {
         return Some(Verdict::IfUsed);
     }
     if is(says, reloader::SEARCH, "true") {
-        let is_marked = is(&changed.annotations, reloader::MATCH, "true");
-        return Some(if is_marked { Verdict::IfUsed } else { Verdict::No });
+        return Some(if changed.says.is_matched { Verdict::IfUsed } else { Verdict::No });
     }
     let refuses = [reloader::AUTO, reloader::AUTO_SECRETS].iter().any(|name| is(says, name, "false"));
     (refuses || says.contains_key(reloader::NAMED)).then_some(Verdict::No)
@@ -150,7 +169,7 @@ mod tests {
 
     fn changed(annotations: &[(&str, &str)], asked: &[&str]) -> Changed {
         let asked = asked.iter().map(|annotation| Asked::read(Some(annotation)).unwrap()).collect();
-        Changed { secret: "app".to_owned(), at: Timestamp::UNIX_EPOCH, annotations: map(annotations), asked }
+        Changed { secret: "app".to_owned(), at: Timestamp::UNIX_EPOCH, says: Says::of(&map(annotations)), asked }
     }
 
     fn judge(says: &[(&str, &str)], changed: &Changed) -> Verdict {
@@ -203,6 +222,8 @@ mod tests {
             assert!(Asked::read(Some(wrong)).is_err_and(|why| why.contains("is not understood")), "{wrong}");
         }
         assert_eq!(Asked::read(None), Ok(Asked::Nothing));
+        let long = "Deployment/web,".repeat(RESTART_LIST.size() / 10);
+        assert!(Asked::read(Some(&long)).is_err_and(|why| why.contains("(limit restart-list)")));
     }
 
     #[test]
@@ -233,7 +254,7 @@ mod tests {
             (&[(named, "app"), (auto, "true")], &ignored, Verdict::No),
             (&[(OWN, "false"), (auto, "true")], &plain, Verdict::No),
         ] {
-            assert_eq!(judge(says, of), wanted, "{says:?} {:?}", of.annotations);
+            assert_eq!(judge(says, of), wanted, "{says:?} {:?}", of.says);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The Lease, held on the control thread: whoever computes can't keep it from being renewed, and whoever writes learns at
-//! once that it is lost.
+//! once that it is lost. Or those of shards.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use keyferry_cluster::connection::of_operator;
 use keyferry_cluster::leader::{self, Election, Lead};
+use keyferry_cluster::shards::{FIRST, Held, Shards};
 use tokio::sync::{oneshot, watch};
 
 use super::control::Control;
@@ -17,36 +19,65 @@ const WITHOUT_LEASE: Duration = Duration::from_secs(1);
 /// A Lease that is waited for, then held until it is released or lost; or none, where nobody else is to be feared.
 pub struct Standing {
     lead: Lead,
-    leads: watch::Receiver<bool>,
+    ours: watch::Receiver<Held>,
     ended: oneshot::Receiver<String>,
     release: oneshot::Sender<oneshot::Sender<()>>,
 }
 
+/// How shards are stood for.
+pub struct Sharding {
+    /// How many there are.
+    pub count: u32,
+    /// Whether all is listed: who has not could do nothing with one.
+    pub ready: watch::Receiver<bool>,
+    /// Which are worked on.
+    pub worked_on: watch::Receiver<BTreeSet<u32>>,
+}
+
 /// Stands for the Lease, with a client of its own; without an election none is needed.
-pub fn stand(control: &Control, kubeconfig: Option<PathBuf>, election: Option<Election>) -> Standing {
+pub fn stand(
+    control: &Control,
+    kubeconfig: Option<PathBuf>,
+    election: Option<Election>,
+    sharding: Option<Sharding>,
+) -> Standing {
     let (ending, ended) = oneshot::channel();
     let (release, mut released) = oneshot::channel::<oneshot::Sender<()>>();
-    let (leading, leads) = watch::channel(election.is_none());
+    let (leading, ours) = watch::channel(Held::new());
     let Some(election) = election else {
+        let lead = Lead::always();
+        leading.send_replace(Held::from([(FIRST, lead.clone())]));
         control.spawn(async move {
             // Kept, as it would be lost by being dropped.
             let _kept = (ending, leading);
             let _ = released.await;
         });
-        return Standing { lead: Lead::always(), leads, ended, release };
+        return Standing { lead, ours, ended, release };
     };
     let lead = Lead::not_yet();
-    let ours = lead.clone();
+    let standing = Standing { lead: lead.clone(), ours, ended, release };
+    if let Some(sharding) = sharding {
+        control.spawn(async move {
+            let client = match of_operator(kubeconfig.as_deref()).await {
+                Ok(client) => client,
+                Err(why) => return drop(ending.send(why)),
+            };
+            // Nothing ends where a shard is lost: others go on.
+            let _kept = ending;
+            stand_for_shards(client, election, sharding, lead, leading, released).await;
+        });
+        return standing;
+    }
     control.spawn(async move {
         let client = match of_operator(kubeconfig.as_deref()).await {
             Ok(client) => client,
             Err(why) => return drop(ending.send(why)),
         };
-        let mut leadership = match leader::acquire(&client, &election, &ours, &mut released).await {
+        let mut leadership = match leader::acquire(&client, &election, &lead, &mut released).await {
             Ok(leadership) => leadership,
             Err(done) => return drop(done.map(|done| done.send(()))),
         };
-        leading.send_replace(true);
+        leading.send_replace(Held::from([(FIRST, lead)]));
         let done = tokio::select! { () = leadership.hold() => None, done = released => done.ok() };
         if let Some(done) = done {
             leadership.release().await;
@@ -57,18 +88,38 @@ pub fn stand(control: &Control, kubeconfig: Option<PathBuf>, election: Option<El
         tokio::time::sleep(WITHOUT_LEASE).await;
         std::process::exit(1);
     });
-    Standing { lead, leads, ended, release }
+    standing
+}
+
+/// Holds shards until they are to be released, and tells that.
+async fn stand_for_shards(
+    client: kube::Client,
+    election: Election,
+    sharding: Sharding,
+    all: Lead,
+    held: watch::Sender<Held>,
+    mut released: oneshot::Receiver<oneshot::Sender<()>>,
+) {
+    let Sharding { count, mut ready, worked_on } = sharding;
+    tokio::select! {
+        done = &mut released => return drop(done.map(|done| done.send(()))),
+        _ = ready.wait_for(|ready| *ready) => {}
+    }
+    let mut done = None;
+    let stop = async { done = released.await.ok() };
+    Shards::new(client, election, count, all, held, worked_on).hold(stop).await;
+    let _ = done.map(|done| done.send(()));
 }
 
 impl Standing {
-    /// Until when we may write.
+    /// Until when we may write at all.
     pub fn lead(&self) -> Lead {
         self.lead.clone()
     }
 
-    /// Told once the Lease is ours.
-    pub fn leads(&self) -> watch::Receiver<bool> {
-        self.leads.clone()
+    /// What is ours, by shard: all is the first where there are none.
+    pub fn ours(&self) -> watch::Receiver<Held> {
+        self.ours.clone()
     }
 
     /// Waits until it is lost, or can't be asked for; answers why we stop.

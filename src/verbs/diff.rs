@@ -128,7 +128,15 @@ async fn compared(args: &Diff, err: &mut dyn Write) -> Result<(String, Change), 
     let (ports, settings) = (ports(&client)?, Settings { mounts: false, ..args.pipeline.settings() });
     let now = (settings.now)();
     let requests = requests(es, &known, namespaces.get(&namespace), &ports, &settings)?;
-    let asker = Asker { ports: &ports, settings: &settings, es, workload: None, now, budget: Arc::default() };
+    let asker = Asker {
+        ports: &ports,
+        settings: &settings,
+        es,
+        workload: None,
+        now,
+        is_asked_for: true,
+        budget: Arc::default(),
+    };
     let resolved = resolve(&asker, &requests).await.map_err(|failure| failure.to_string())?;
     let (resolved, content) = resolved.ok_or_else(|| "its generator is of another controller class".to_owned())?;
     let wanted = desired(es, &content, existing.as_ref(), Adopt::Any).map_err(|failure| failure.to_string())?;

@@ -157,8 +157,11 @@ pub fn explanation(
         }
         None => (Vec::new(), None),
     };
-    let uses =
-        |user: &&User| es.is_some_and(|es| es.target_manifest().is_none() && !user.uses(es.target_name()).is_empty());
+    let name = standing.name.clone();
+    let uses = |user: &&User| {
+        let secret = es.filter(|es| es.target_manifest().is_none()).map(ExternalSecret::target_name);
+        es.is_some() && (secret.is_some_and(|secret| !user.uses(secret).is_empty()) || user.mounts.contains(&name))
+    };
     Explanation {
         keys: es.map(origin::of).unwrap_or_default(),
         checks,

@@ -87,6 +87,10 @@ pub struct Run {
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration)]
     pub leader_election_retry_period: Duration,
 
+    /// Into how many shards all is divided, so that several replicas work at once, each on some: docs/scaling.md. 0 or 1: one replica works, the others stand by
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=256), value_name = "N")]
+    pub shards: u32,
+
     /// Look after SecretStores
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_secret_store_reconciler: bool,
@@ -197,6 +201,19 @@ impl Run {
     /// The namespaces to look after. An empty name is none, as in External Secrets Operator.
     pub fn scope(&self) -> Scope {
         Scope::of(self.namespace.iter().cloned())
+    }
+
+    /// How many shards there are, where there are several. The error is for a person.
+    pub fn sharding(&self) -> Result<Option<u32>, String> {
+        let count = Some(self.shards).filter(|count| *count > 1);
+        if count.is_some() && !self.enable_leader_election {
+            return Err(
+                "--shards needs leader election, which says whose a shard is: leave --enable-leader-election=false \
+                        out, or --shards"
+                    .to_owned(),
+            );
+        }
+        Ok(count)
     }
 
     /// The kinds that make copies and are looked after: for whoever looks after the whole cluster.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{self, BoxStream, SelectAll, StreamExt as _, select_all};
 use keyferry_cluster::problem::ApiProblem;
@@ -38,24 +39,46 @@ pub enum Change {
         kind: &'static str,
         /// Why, for a person.
         why: String,
-        /// Whether it is forbidden or not there, and so not asked for again.
+        /// Whether it is forbidden or not there, so that asking at once would tell the same.
         is_refused: bool,
     },
 }
 
-/// The changes of a namespace, or of all, with the stores of the cluster. It ends when nothing can be watched.
-pub fn all(client: &Client, namespace: Option<&str>) -> SelectAll<BoxStream<'static, Change>> {
+/// The changes of a namespace, or of all, with the stores of the cluster. What is refused is asked for again after this time, since
+/// rights and kinds may arrive; without it, it ends when nothing can be watched.
+pub fn all(client: &Client, namespace: Option<&str>, again: Option<Duration>) -> SelectAll<BoxStream<'static, Change>> {
     let [of_es, of_ps, of_ss, of_css] = KINDS;
+    let secrets = scoped_guard::<ExternalSecret>(client, namespace);
+    let pushes = scoped_guard::<PushSecret>(client, namespace);
+    let stores = scoped_guard::<SecretStore>(client, namespace);
+    let of_cluster: Api<DeserializeGuard<ClusterSecretStore>> = Api::all(client.clone());
     select_all([
-        changes::<ExternalSecret>(scoped_guard(client, namespace), of_es, |of| Object::ExternalSecret(Arc::new(of))),
-        changes::<PushSecret>(scoped_guard(client, namespace), of_ps, |of| Object::PushSecret(Arc::new(of))),
-        changes::<SecretStore>(scoped_guard(client, namespace), of_ss, |of| {
-            Object::Store(Arc::new(of.map_or_else(|metadata| Store::undecodable(*metadata), Store::namespaced)))
+        over_again(again, move || changes(secrets.clone(), of_es, |of| Object::ExternalSecret(Arc::new(of)))),
+        over_again(again, move || changes(pushes.clone(), of_ps, |of| Object::PushSecret(Arc::new(of)))),
+        over_again(again, move || {
+            changes(stores.clone(), of_ss, |of| {
+                Object::Store(Arc::new(of.map_or_else(|metadata| Store::undecodable(*metadata), Store::namespaced)))
+            })
         }),
-        changes::<ClusterSecretStore>(Api::all(client.clone()), of_css, |of| {
-            Object::Store(Arc::new(of.map_or_else(|metadata| Store::undecodable(*metadata), Store::cluster)))
+        over_again(again, move || {
+            changes(of_cluster.clone(), of_css, |of| {
+                Object::Store(Arc::new(of.map_or_else(|metadata| Store::undecodable(*metadata), Store::cluster)))
+            })
         }),
     ])
+}
+
+/// Begins anew so long after an end, where that is wanted.
+fn over_again(
+    again: Option<Duration>,
+    begin: impl Fn() -> BoxStream<'static, Change> + Send + 'static,
+) -> BoxStream<'static, Change> {
+    let Some(pause) = again else { return begin() };
+    let each = stream::unfold((begin, Duration::ZERO), move |(begin, wait)| async move {
+        tokio::time::sleep(wait).await;
+        Some((begin(), (begin, pause)))
+    });
+    each.flatten().boxed()
 }
 
 /// Why a watch failed, as far as that is known.
@@ -69,7 +92,16 @@ fn problem_of(error: watcher::Error) -> ApiProblem {
     }
 }
 
-/// The changes of one kind. What may not be watched, or is not there, is told once, and is not asked for again.
+/// Whether a watch failed since it is forbidden, or the kind is not there: asking at once would tell the same.
+pub fn is_refused(error: watcher::Error) -> bool {
+    is_refusal(&problem_of(error))
+}
+
+fn is_refusal(problem: &ApiProblem) -> bool {
+    problem.is_status(403) || problem.is_not_found()
+}
+
+/// The changes of one kind. It ends where that may not be watched, or is not there, which is told.
 fn changes<K>(
     api: Api<DeserializeGuard<K>>,
     kind: &'static str,
@@ -103,7 +135,7 @@ where
                 // Of a list that failed half way the next tells all anew.
                 listed.clear();
                 let problem = problem_of(error);
-                let is_refused = problem.is_status(403) || problem.is_not_found();
+                let is_refused = is_refusal(&problem);
                 let why = gather::unlisted(&format!("{kind}s"), &problem);
                 // A watch that breaks off begins anew by itself.
                 let unread = (is_refused || is_list).then_some(Change::Unread { kind, why, is_refused });

@@ -13,6 +13,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, PodSpec};
 use keyferry_cluster::pages;
 use keyferry_cluster::problem::{ApiProblem, timely};
+use keyferry_cluster::shards;
 use keyferry_crds::{ClusterSecretStore, ExternalSecret, PushSecret, SecretStore};
 use keyferry_sync::store::Store;
 use kube::api::{Api, ListParams, ObjectMeta};
@@ -71,21 +72,39 @@ impl MetricsFrom {
         Ok(tries)
     }
 
-    /// The metrics of the pod that holds the Lease.
+    /// The metrics of the pod that holds the Lease, or of those that hold shards' Leases: what one does not look after, its
+    /// metrics do not tell of.
     async fn of_operator(&self, client: &Client) -> Option<String> {
         let leases: Api<Lease> = Api::all(client.clone());
         let named = ListParams::default().fields(&format!("metadata.name={}", self.leader_election_id));
         let lease = timely(leases.list(&named)).await.ok()?.items.into_iter().next()?;
         let namespace = lease.namespace()?;
         let holder = lease.spec?.holder_identity?;
-        let name = holder.rsplit_once('_').map_or(holder.as_str(), |(name, _)| name);
-        let pod = timely(Api::<Pod>::namespaced(client.clone(), &namespace).get_opt(name)).await.ok()??;
-        let ports = pod.spec?.containers.into_iter().flat_map(|container| container.ports.unwrap_or_default());
-        let port = ports.into_iter().find(|port| port.name.as_deref() == Some("metrics"));
-        let port = port.map_or(8080, |port| port.container_port);
-        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/metrics");
-        text(client, &path).await
+        let Some(count) = shards::count_of(&holder) else { return metrics_of(client, &namespace, &holder).await };
+        let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
+        let mut holders = BTreeSet::new();
+        for shard in 0..count {
+            let lease = timely(leases.get_opt(&shards::lease_of(&self.leader_election_id, shard))).await.ok()?;
+            holders.extend(lease.and_then(|lease| lease.spec?.holder_identity).filter(|holder| !holder.is_empty()));
+        }
+        let mut texts = String::new();
+        for holder in holders {
+            texts.push_str(&metrics_of(client, &namespace, &holder).await?);
+            texts.push('\n');
+        }
+        Some(texts)
     }
+}
+
+/// The metrics of the pod that holds a Lease.
+async fn metrics_of(client: &Client, namespace: &str, holder: &str) -> Option<String> {
+    let name = holder.rsplit_once('_').map_or(holder, |(name, _)| name);
+    let pod = timely(Api::<Pod>::namespaced(client.clone(), namespace).get_opt(name)).await.ok()??;
+    let ports = pod.spec?.containers.into_iter().flat_map(|container| container.ports.unwrap_or_default());
+    let port = ports.into_iter().find(|port| port.name.as_deref() == Some("metrics"));
+    let port = port.map_or(8080, |port| port.container_port);
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/metrics");
+    text(client, &path).await
 }
 
 /// What is at a path of an API server.
@@ -203,20 +222,31 @@ fn is_made_by(metadata: &ObjectMeta, group: &str, kinds: &[&str]) -> bool {
     })
 }
 
-/// A pod that nothing made which is listed itself: operators make pods, too.
+/// Whether one of these kinds was made by something that is listed itself: operators make pods, too.
+pub fn is_made(kinds: &str, metadata: &ObjectMeta) -> bool {
+    match kinds {
+        "pods" => {
+            is_made_by(metadata, "apps", &["ReplicaSet", "StatefulSet", "DaemonSet"])
+                || is_made_by(metadata, "batch", &["Job"])
+        }
+        "replicasets" => is_made_by(metadata, "apps", &["Deployment"]),
+        "jobs" => is_made_by(metadata, "batch", &["CronJob"]),
+        _ => false,
+    }
+}
+
 fn of_pod(of: Pod) -> Option<(&'static str, ObjectMeta, PodSpec)> {
-    let is_made = is_made_by(&of.metadata, "apps", &["ReplicaSet", "StatefulSet", "DaemonSet"])
-        || is_made_by(&of.metadata, "batch", &["Job"]);
+    let is_made = is_made("pods", &of.metadata);
     Some(("Pod", of.metadata, of.spec.filter(|_| !is_made)?))
 }
 
 fn of_replica_set(of: ReplicaSet) -> Option<(&'static str, ObjectMeta, PodSpec)> {
-    let is_made = is_made_by(&of.metadata, "apps", &["Deployment"]);
+    let is_made = is_made("replicasets", &of.metadata);
     Some(("ReplicaSet", of.metadata, of.spec.template.filter(|_| !is_made)?.spec?))
 }
 
 fn of_job(of: Job) -> Option<(&'static str, ObjectMeta, PodSpec)> {
-    let is_made = is_made_by(&of.metadata, "batch", &["CronJob"]);
+    let is_made = is_made("jobs", &of.metadata);
     Some(("Job", of.metadata, of.spec.filter(|_| !is_made)?.template.spec?))
 }
 
@@ -262,7 +292,7 @@ impl Found<'_> {
                 let namespace = metadata.namespace.as_deref().unwrap_or_default();
                 User::new(kind, namespace, metadata.name.as_deref().unwrap_or_default(), &spec)
             });
-            self.users.extend(user.filter(|user| !user.secrets.is_empty()));
+            self.users.extend(user.filter(User::is_one));
         };
         let listed = pages::all(&scoped::<K>(self.client, self.namespace), ListParams::default(), each).await;
         note(self.notes, &mut self.unread, kinds, listed);
@@ -274,6 +304,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::metrics::TRIES;
 
     fn object<K: DeserializeOwned>(owner: &Value, spec: &Value) -> K {
         let metadata = json!({"name": "o", "namespace": "ns", "ownerReferences": owner});
@@ -282,6 +313,36 @@ mod tests {
 
     fn owner(api_version: &str, kind: &str, is_controller: bool) -> Value {
         json!([{"apiVersion": api_version, "kind": kind, "name": "p", "uid": "u", "controller": is_controller}])
+    }
+
+    /// What an API server has of an operator of two shards, one of which a pod holds, and the other another.
+    async fn serve(request: axum::extract::Request) -> String {
+        let lease =
+            |holder: &str| json!({"metadata": {"name": "l", "namespace": "ns"}, "spec": {"holderIdentity": holder}});
+        let path = request.uri().path().to_owned();
+        let end = path.rsplit_once("/ns/").map_or(path.as_str(), |(_, end)| end);
+        let metrics = |name: &str| format!("keyferry_queue_length 1\n{TRIES}{{name=\"{name}\",namespace=\"n\"}} 3\n");
+        match end {
+            "leases/external-secrets-controller-shard-0" => lease("first_0123").to_string(),
+            "leases/external-secrets-controller-shard-1" => lease("second_4567").to_string(),
+            "pods/first" | "pods/second" => json!({"metadata": {"name": "p"}, "spec": {"containers": []}}).to_string(),
+            "pods/first:8080/proxy/metrics" => metrics("a"),
+            "pods/second:8080/proxy/metrics" => metrics("b"),
+            _ => json!({"metadata": {}, "items": [lease("2-shards")]}).to_string(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_metrics_of_all_who_hold_shards_are_read() {
+        let client = Client::new(axum::Router::new().fallback(serve), "ns");
+        let from =
+            MetricsFrom { leader_election_id: "external-secrets-controller".to_owned(), ..MetricsFrom::default() };
+        let mut notes = Vec::new();
+        let tries = from.tries(&client, &mut notes).await.unwrap().expect("they are read");
+        for name in ["a", "b"] {
+            assert_eq!(tries.failed(&("n".to_owned(), name.to_owned())), Some(3), "{name}");
+        }
+        assert!(notes.is_empty(), "{notes:?}");
     }
 
     #[test]

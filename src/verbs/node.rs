@@ -227,6 +227,8 @@ fn stores(args: &NodeArgs) -> Result<MakeStores, String> {
     let addresses = Addresses::not_local_but(args.allow_store_addresses.iter().copied());
     let operator = args.unseal_from.as_deref().map(|url| Remote::for_pods(url, args.unseal_authority.as_deref()));
     let operator = operator.transpose().map_err(|problem| format!("--unseal-from: {problem}"))?.map(Arc::new);
+    // Each ServiceAccount has a pool, and all of them the room of one process: a tenant may have as many of these as it likes.
+    let rooms = Arc::default();
     Ok(Arc::new(move |objects, accounts, token| {
         let for_pods = |remote: &Arc<Remote>| Arc::new(ForPods { remote: remote.clone(), token }) as Arc<dyn Unseal>;
         let ports =
@@ -240,6 +242,7 @@ fn stores(args: &NodeArgs) -> Result<MakeStores, String> {
             scope: Scope::These(Vec::new()),
             longest_lease: Some(LONGEST_LEASE),
             unseal: operator.as_ref().map(for_pods),
+            rooms: Arc::clone(&rooms),
             ..Rules::default()
         };
         Arc::new(Pool::new(Arc::new(ports), Arc::new(()), Arc::new(()), rules, environment.clone(), news))

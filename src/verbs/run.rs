@@ -1,5 +1,6 @@
 //! `keyferry run`: everything is wired here, top to bottom.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use keyferry_cluster::notices::ClusterNotices;
 use keyferry_cluster::objects::ClusterObjects;
 use keyferry_cluster::pairs::Pairs;
 use keyferry_cluster::sealed_secrets::{self, SealedSecret, SealedSecrets};
+use keyferry_cluster::shards::{FIRST, Held};
 use keyferry_cluster::states::ClusterStates;
 use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
@@ -50,6 +52,7 @@ use crate::controller::copier::Copiers;
 use crate::controller::external_secret::ExternalSecrets;
 use crate::controller::generator_state::{GeneratorStates, Revocations};
 use crate::controller::index::{Index, Item, SubjectKind};
+use crate::controller::kept::Kept;
 use crate::controller::push_secret::PushSecrets;
 use crate::controller::rotated::Teller;
 use crate::controller::sealed_secret::{self, Unsealing};
@@ -62,8 +65,9 @@ use crate::sealing::ring::Ring;
 use crate::sealing::serve;
 use crate::server::readers::Readers;
 use crate::server::tls::{Certificate, Files};
+use crate::threads::compute;
 use crate::threads::control::Control;
-use crate::threads::{compute, lease};
+use crate::threads::lease::{self, Sharding};
 use crate::verbs::flags::{LogFormat, Run, Sealing};
 use crate::{clock, server};
 
@@ -79,24 +83,27 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     if let Some(election) = &election {
         election.check()?;
     }
+    let shards = args.sharding()?;
     let metrics = Arc::new(Metrics::new());
     // Standing by is ready too, once it could go on at once: a replica that waits for the Lease must not fail a rollout.
     let (ready, readiness) = watch::channel(false);
     let client = tokio::select! {
-        client = begin(&args, &control, metrics.clone(), readiness) => client?,
+        client = begin(&args, &control, metrics.clone(), readiness.clone()) => client?,
         () = stopped() => return Ok(()),
     };
     let compute = compute::Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
     control.spawn(compute.watch());
     let sealing = sealing(&args.sealing, &client, compute.clone(), &metrics).await?;
-    let mut standing = lease::stand(&control, args.kubeconfig.clone(), election);
+    let (works, worked_on) = watch::channel(BTreeSet::new());
+    let sharding = shards.map(|count| Sharding { count, ready: readiness, worked_on });
+    let mut standing = lease::stand(&control, args.kubeconfig.clone(), election, sharding);
     let lead = standing.lead();
 
     let turns = Turns::new(usize::from(args.concurrent), lead.clone());
     let events = Events::start(client.clone(), clock::now, lead.clone());
     let index = Arc::new(Index::default());
     let token_file = PathBuf::from(POD).join("token");
-    let objects = Arc::new(ClusterObjects::new(client.clone(), turns.clone(), token_file));
+    let objects = Arc::new(ClusterObjects::new(client.clone(), turns.of_reader(), token_file));
     let login_ports = LoginPorts {
         objects: objects.clone(),
         accounts: objects.clone(),
@@ -112,12 +119,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let scope = args.scope();
     if let Some((ring, pairs)) = sealing {
         let period = Some(args.sealing.key_renew_period).filter(|period| !period.is_zero());
-        let (mut leads, turns) = (standing.leads(), turns.clone());
-        tokio::spawn(async move {
-            if leads.wait_for(|leads| *leads).await.is_ok() {
-                ring.renew(pairs, turns, period, clock::now).await;
-            }
-        });
+        tokio::spawn(renew(ring, pairs, turns.clone(), period, standing.ours()));
     }
     let login_ports = Arc::new(login_ports);
     // SealedSecrets come to stores of their own, which nobody else can name.
@@ -141,6 +143,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
             workloads: Workloads { client: client.clone(), turns: turns.clone() },
             events: events.clone(),
             counted: metrics.restarts.clone(),
+            waiting: metrics.restarts_waiting.clone(),
             without_opt_in: args.restart_without_opt_in,
         })
     });
@@ -214,12 +217,14 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         sealed_secrets: args.sealing.enable_sealed_secrets,
         copiers: copiers.clone(),
         kinds,
+        kept: Kept::default(),
     };
 
-    let shared = Shared::new(index, metrics, notices, clock::now);
-    let mut controller = Controller::new(shared, Box::new(watches), ready, standing.leads());
+    let shared = Shared::new(index, metrics, notices, clock::now).divided(shards.unwrap_or(1));
+    let mut controller = Controller::new(shared, Arc::new(watches), ready, standing.ours(), works);
     let sync = move |look| {
         let (work, planning) = (work.clone(), work.0.stores.planning());
+        let look = Box::new(look);
         async move {
             let (ports, targets, settings) = &*work;
             keyferry_sync::run(ports, targets, settings, look, planning).await
@@ -273,6 +278,20 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Makes sealing keys while the first shard is ours: one replica does.
+async fn renew(ring: Arc<Ring>, pairs: Pairs, turns: Turns, period: Option<Duration>, mut ours: watch::Receiver<Held>) {
+    loop {
+        let Ok(lead) = ours.wait_for(|ours| ours.contains_key(&FIRST)).await.map(|ours| ours[&FIRST].clone()) else {
+            return;
+        };
+        let renewed = lead.over(ring.clone().renew(pairs.clone(), turns.clone(), period, clock::now));
+        tokio::select! {
+            () = renewed => {}
+            _ = ours.wait_for(|ours| !ours.contains_key(&FIRST)) => {}
+        }
+    }
 }
 
 /// Restarts workloads; answers where it is told that a Secret changed, of an ExternalSecret and of a SealedSecret.
@@ -411,6 +430,7 @@ fn rules(args: &Run, proxies: Proxies) -> Rules {
         files: None,
         unseal: None,
         longest_lease: None,
+        rooms: Arc::default(),
         addresses: if args.proxy_namespaced_stores { addresses.through(proxies.clone()) } else { addresses },
         proxies,
         ambient_identity: args.ambient_identity,

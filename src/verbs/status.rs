@@ -175,7 +175,7 @@ impl Metrics<'_> {
 
 /// Prints what changes, until it is ended, or nothing can be watched.
 async fn watch(args: &Status, client: &Client, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), String> {
-    let mut changes = follow::all(client, args.namespace.as_deref());
+    let mut changes = follow::all(client, args.namespace.as_deref(), None);
     let mut last: BTreeMap<Key, Standing> = BTreeMap::new();
     let mut metrics = Metrics { from: &args.metrics, tries: None, read: None, notes: Vec::new() };
     let mut noted: BTreeSet<String> = BTreeSet::new();

@@ -1,4 +1,5 @@
-//! `keyferry who`: who reaches a Secret, by using it, by reading it, and by becoming somebody who may.
+//! `keyferry who`: who reaches a Secret, by using it, by reading it, and by becoming somebody who may; and which pods mount what no
+//! Secret is made of.
 
 use std::io::Write;
 
@@ -8,7 +9,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use keyferry_cluster::connection::Connection;
 use keyferry_cluster::pages;
 use keyferry_cluster::problem::{ApiProblem, timely};
-use keyferry_crds::ExternalSecret;
+use keyferry_crds::{CreationPolicy, ExternalSecret};
 use kube::api::{Api, ListParams};
 use kube::core::DeserializeGuard;
 use kube::{Client, Resource, ResourceExt as _};
@@ -25,7 +26,7 @@ use crate::report::users::User;
 /// Flags of `keyferry who`.
 #[derive(Args, Debug)]
 pub struct Who {
-    /// An ExternalSecret, whose target is meant, or a Secret as secret/NAME
+    /// An ExternalSecret, whose target is meant, and the pods that mount it, or a Secret as secret/NAME
     #[arg(value_name = "[secret/]NAME")]
     pub name: String,
     /// The way to the cluster.
@@ -42,12 +43,32 @@ pub struct Who {
     pub output: Format,
 }
 
+/// What is meant.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Meant {
+    /// The Secret; `None` where none is made of the ExternalSecret.
+    secret: Option<String>,
+    /// The ExternalSecret, where one was named.
+    external_secret: Option<String>,
+}
+
+impl Meant {
+    /// How somebody uses it; nothing where they do not.
+    fn uses(&self, user: &User) -> Vec<String> {
+        let uses = self.secret.as_ref().map(|secret| user.uses(secret)).unwrap_or_default();
+        let mounts = self.external_secret.iter().filter(|name| user.mounts.contains(*name)).map(|_| "Mount".to_owned());
+        uses.iter().map(|how| format!("{how:?}")).chain(mounts).collect()
+    }
+}
+
 /// Who reaches it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Reached {
     namespace: String,
-    secret: String,
+    #[serde(flatten)]
+    meant: Meant,
     users: Vec<User>,
     ways: Vec<Way>,
 }
@@ -69,27 +90,31 @@ pub async fn rbac(client: &Client, namespace: Option<&str>) -> Result<Rbac, ApiP
     Ok(Rbac::new(roles, cluster_roles, bindings, cluster_bindings))
 }
 
-/// The name of the Secret that is meant. Whoever may look is told where it is not there.
-async fn secret(args: &Who, client: &Client, namespace: &str, notes: &mut Vec<String>) -> Result<String, String> {
-    let secret = match args.name.strip_prefix("secret/") {
-        Some(name) => name.to_owned(),
-        None => target(&args.name, client, namespace).await?,
+/// What is meant. Whoever may look is told where there is no such Secret.
+async fn meant(args: &Who, client: &Client, namespace: &str, notes: &mut Vec<String>) -> Result<Meant, String> {
+    let meant = match args.name.strip_prefix("secret/") {
+        Some(name) => Meant { secret: Some(name.to_owned()), external_secret: None },
+        None => {
+            Meant { secret: target(&args.name, client, namespace).await?, external_secret: Some(args.name.clone()) }
+        }
     };
+    let Some(secret) = &meant.secret else { return Ok(meant) };
     // Its metadata are enough: who asks who may read it need not read it.
-    let there = timely(Api::<Secret>::namespaced(client.clone(), namespace).get_metadata_opt(&secret)).await;
+    let there = timely(Api::<Secret>::namespaced(client.clone(), namespace).get_metadata_opt(secret)).await;
     if matches!(there, Ok(None)) {
         notes.push(format!("there is no Secret {secret:?} in namespace {namespace:?} now: this is who could read it"));
     }
-    Ok(secret)
+    Ok(meant)
 }
 
-/// The name of an ExternalSecret's target.
-async fn target(name: &str, client: &Client, namespace: &str) -> Result<String, String> {
+/// The name of an ExternalSecret's target; `None` where no Secret is made of it.
+async fn target(name: &str, client: &Client, namespace: &str) -> Result<Option<String>, String> {
     let api: Api<ExternalSecret> = Api::namespaced(client.clone(), namespace);
     let es = timely(api.get_opt(name)).await;
     let es = es.map_err(|problem| format!("can't read the ExternalSecret: {}", problem.for_person()))?;
     if let Some(es) = es {
-        return Ok(es.target_name().to_owned());
+        let is_made = es.spec.target.creation_policy != CreationPolicy::None;
+        return Ok(is_made.then(|| es.target_name().to_owned()));
     }
     let mut known = Vec::new();
     let api: Api<DeserializeGuard<ExternalSecret>> = Api::namespaced(client.clone(), namespace);
@@ -105,14 +130,17 @@ pub async fn run(args: &Who, out: &mut dyn Write, err: &mut dyn Write) -> Result
     let client = args.connection.client().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let mut notes = Vec::new();
-    let secret = secret(args, &client, &namespace, &mut notes).await?;
-    let rbac = rbac(&client, Some(&namespace)).await;
-    let rbac = rbac.map_err(|problem| format!("can't list roles and bindings: {}", problem.for_person()))?;
+    let meant = meant(args, &client, &namespace, &mut notes).await?;
+    let mut ways = Vec::new();
+    if let Some(secret) = &meant.secret {
+        let rbac = rbac(&client, Some(&namespace)).await;
+        let rbac = rbac.map_err(|problem| format!("can't list roles and bindings: {}", problem.for_person()))?;
+        ways = rbac.ways(&namespace, secret);
+        ways.retain(|way| !args.without_system || !way.who.is_system());
+    }
     let (users, _) = gather::users(&client, Some(&namespace), &mut notes).await;
-    let mut ways = rbac.ways(&namespace, &secret);
-    ways.retain(|way| !args.without_system || !way.who.is_system());
-    let users = users.into_iter().filter(|user| !user.uses(&secret).is_empty()).collect();
-    let reached = Reached { namespace, secret, users, ways };
+    let users = users.into_iter().filter(|user| !meant.uses(user).is_empty()).collect();
+    let reached = Reached { namespace, meant, users, ways };
     let text = match args.output {
         Format::Text => told(&reached),
         Format::Json => json(&reached, true)?,
@@ -122,18 +150,27 @@ pub async fn run(args: &Who, out: &mut dyn Write, err: &mut dyn Write) -> Result
 }
 
 fn told(reached: &Reached) -> String {
-    let Reached { namespace, secret, users, ways } = reached;
-    let mut text = format!("Secret {namespace}/{secret}\n");
+    let Reached { namespace, meant, users, ways } = reached;
+    let mut text = match (&meant.secret, &meant.external_secret) {
+        (Some(secret), _) => format!("Secret {namespace}/{secret}\n"),
+        (None, name) => format!(
+            "ExternalSecret {namespace}/{}: no Secret is made of it, so that none can be read; pods mount it, with what their \
+             ServiceAccount may read (`keyferry grant`)\n",
+            name.as_deref().unwrap_or_default()
+        ),
+    };
     if !users.is_empty() {
         let head = ["KIND", "NAME", "SERVICE ACCOUNT", "AS"].map(str::to_owned).to_vec();
         let rows = users.iter().map(|user| {
-            let uses: Vec<String> = user.uses(secret).iter().map(|how| format!("{how:?}")).collect();
-            vec![user.kind.clone(), user.name.clone(), user.service_account.clone(), uses.join(", ")]
+            vec![user.kind.clone(), user.name.clone(), user.service_account.clone(), meant.uses(user).join(", ")]
         });
         text += &format!(
             "\nUsed by (and so by the kubelets of their nodes)\n{}",
             table(&[head].into_iter().chain(rows).collect::<Vec<_>>())
         );
+    }
+    if meant.secret.is_none() {
+        return if users.is_empty() { text + "\nMounted by: nobody\n" } else { text };
     }
     for (title, is_direct) in [("Can read it", true), ("Can come to read it", false)] {
         let head = ["WHO", "MAY", "SO", "BY"].map(str::to_owned).to_vec();
@@ -191,12 +228,28 @@ mod tests {
         ] {
             let args = Alone::parse_from(["who", name]).args;
             let mut notes = Vec::new();
-            let told = secret(&args, &api(), "ns", &mut notes).await;
+            let told = meant(&args, &api(), "ns", &mut notes).await.map(|meant| meant.secret.unwrap_or_default());
             match expected {
                 Ok(secret) => assert_eq!(told.as_deref(), Ok(secret), "{name}"),
                 Err(hint) => assert!(told.as_ref().is_err_and(|why| why.ends_with(hint)), "{name}: {told:?}"),
             }
             assert_eq!(notes.len(), noted, "{name}: {notes:?}");
         }
+    }
+
+    #[test]
+    fn what_no_secret_is_made_of_is_told_by_who_mounts_it() {
+        let spec = json!({"containers": [], "volumes": [
+            {"name": "s", "csi": {"driver": "csi.keyferry.io", "volumeAttributes": {"externalSecret": "db"}}},
+        ]});
+        let user = User::new("Pod", "shop", "web", &serde_json::from_value(spec).unwrap());
+        let told = |users| {
+            let meant = Meant { secret: None, external_secret: Some("db".to_owned()) };
+            told(&Reached { namespace: "shop".to_owned(), meant, users, ways: Vec::new() })
+        };
+        let by_one = told(vec![user]);
+        assert!(by_one.contains("no Secret is made of it") && !by_one.contains("Can read"), "{by_one}");
+        assert!(by_one.lines().any(|line| line.starts_with("Pod") && line.ends_with("Mount")), "{by_one}");
+        assert!(told(Vec::new()).ends_with("Mounted by: nobody\n"));
     }
 }

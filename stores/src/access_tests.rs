@@ -33,7 +33,7 @@ impl Objects for Everywhere {
         if name == "absent" {
             return Ok(None);
         }
-        let version = Some(Version { uid: name.clone(), revision: "1".into() });
+        let version = Some(Version { uid: name.as_str().into(), revision: "1".into() });
         let value = SecretBytes::from(format!("{kind} {namespace}/{name}").as_str());
         Ok(Some((version, [("k".to_owned(), value)].into())))
     }
@@ -218,7 +218,7 @@ async fn what_is_missing_is_named_and_depended_on() {
     let named = |name: &str| Dependency { kind: Kind::Secret, namespace: "team".into(), name: name.into() };
     let reads = port.dependencies();
     assert_eq!(reads[&named("absent")], None, "its coming is waited for");
-    assert_eq!(reads[&named("o")].as_ref().map(|version| version.revision.as_str()), Some("1"));
+    assert_eq!(reads[&named("o")].as_ref().map(|version| &*version.revision), Some("1"));
 }
 
 #[tokio::test]

@@ -263,7 +263,10 @@ impl Fetcher {
                 let (account, is_crowded_out) = (account.clone(), is_crowded_out.clone());
                 waiters.push(Waiter { sender, asking: asking.clone(), account, is_crowded_out, is_alone });
                 if waiters.len() == 1 {
-                    state.lanes.push(&asking.namespace, key.clone());
+                    state.lanes.push(asking.lane(), key.clone());
+                } else if asking.is_asked_for() {
+                    // Others of its namespace wait for it, and may have a long line before them.
+                    state.lanes.change_lane(&asking.namespace, asking.lane(), &key);
                 }
                 answers.push((key, receiver));
             }
@@ -489,10 +492,10 @@ impl State {
     }
 }
 
-/// Keys that wait, by namespace.
+/// Keys that wait, by lane: a namespace has one, and one for what somebody asked for.
 #[derive(Default)]
 struct Lanes {
-    /// Whose turn it is, in this order; each namespace once.
+    /// Whose turn it is, in this order; each lane once.
     turns: VecDeque<String>,
     /// Since when each waits, and the key.
     keys: HashMap<String, VecDeque<(Instant, Key)>>,
@@ -500,12 +503,25 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn push(&mut self, namespace: &str, key: Key) {
-        if !self.keys.contains_key(namespace) {
-            self.turns.push_back(namespace.to_owned());
+    fn push(&mut self, lane: &str, key: Key) {
+        if !self.keys.contains_key(lane) {
+            self.turns.push_back(lane.to_owned());
         }
-        self.keys.entry(namespace.to_owned()).or_default().push_back((Instant::now(), key));
+        self.keys.entry(lane.to_owned()).or_default().push_back((Instant::now(), key));
         self.len += 1;
+    }
+
+    /// Moves a key that waits in one lane into another.
+    fn change_lane(&mut self, from: &str, to: &str, key: &Key) {
+        let Some(lane) = self.keys.get_mut(from) else { return };
+        let Some(at) = lane.iter().position(|(_, waiting)| waiting == key) else { return };
+        lane.remove(at);
+        if lane.is_empty() {
+            self.keys.remove(from);
+            self.turns.retain(|turn| turn != from);
+        }
+        self.len -= 1;
+        self.push(to, key.clone());
     }
 
     fn len(&self) -> usize {

@@ -60,6 +60,8 @@ pub struct Rules {
     pub unseal: Option<Arc<dyn Unseal>>,
     /// The longest that what generators make is asked to live for at once, where that is bounded.
     pub longest_lease: Option<Duration>,
+    /// The room of the process, which all pools that are made by these rules or copies of them share.
+    pub rooms: Arc<Rooms>,
 }
 
 /// A client, and what it was made from.
@@ -248,7 +250,8 @@ impl Pool {
         news: mpsc::UnboundedSender<StoreId>,
     ) -> Self {
         let barrier = Arc::new(Barrier::default());
-        let (rooms, barriers, trouble, large_searches, slots) = Default::default();
+        let (barriers, trouble, large_searches, slots) = Default::default();
+        let rooms = rules.rooms.clone();
         Self {
             ports,
             watched,

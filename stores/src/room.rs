@@ -2,6 +2,7 @@
 //! its own, so that what it asks for never fails another's, nor waits for it for long.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -40,6 +41,12 @@ pub struct Rooms {
 enum Place {
     Namespace(String),
     Cluster(StoreId),
+}
+
+impl fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rooms").finish_non_exhaustive()
+    }
 }
 
 impl Rooms {

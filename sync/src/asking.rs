@@ -13,6 +13,9 @@ use crate::engine::ENTRY;
 /// holds no more, so that few others are that large.
 pub const LARGE_LOOK: usize = 1 << 20;
 
+/// What the lane of looks that somebody asked for is called, after its namespace.
+const ASKED_FOR: &str = "/asked";
+
 /// While it lives, there is room for something.
 pub type Room = Box<dyn Send + Sync>;
 
@@ -20,6 +23,7 @@ pub type Room = Box<dyn Send + Sync>;
 pub struct Asking {
     /// Its namespace.
     pub namespace: String,
+    lane: String,
     /// Its turn to hold more than there is room for beside others, once it has one.
     pub alone: futures::lock::Mutex<Option<Room>>,
     budget: Arc<Budget>,
@@ -30,8 +34,27 @@ pub struct Asking {
 impl Asking {
     /// A look in `namespace` that may be given what `budget` has left.
     pub fn new(namespace: &str, budget: Arc<Budget>) -> Arc<Self> {
+        Self::in_lane(namespace, false, budget)
+    }
+
+    /// The same; where somebody asked for it, it has a lane beside that of all that is due in its namespace.
+    pub fn in_lane(namespace: &str, is_asked_for: bool, budget: Arc<Budget>) -> Arc<Self> {
         let (alone, is_over, room) = Default::default();
-        Arc::new(Self { namespace: namespace.to_owned(), alone, budget, is_over, room })
+        let namespace = namespace.to_owned();
+        // No name of a namespace has a slash.
+        let lane = if is_asked_for { format!("{namespace}{ASKED_FOR}") } else { namespace.clone() };
+        Arc::new(Self { namespace, lane, alone, budget, is_over, room })
+    }
+
+    /// Where it waits in line. Lanes have turns: a namespace has two, one for what is due, of which there may be thousands,
+    /// and one for what somebody asked for.
+    pub fn lane(&self) -> &str {
+        &self.lane
+    }
+
+    /// Whether somebody asked for it.
+    pub fn is_asked_for(&self) -> bool {
+        self.lane.len() > self.namespace.len()
     }
 
     /// The answer, paid for; in its place the limit's error where the budget has not so much left.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, ExternalSecret};
 use keyferry_provider_core::SecretBytes;
 use keyferry_provider_core::names::is_mark_of_a_tool;
@@ -29,6 +30,8 @@ pub struct Content {
     pub finalizers: Vec<String>,
     /// What a target that is not a Secret is to hold instead of data, in this order.
     pub edits: Vec<Edit>,
+    /// By when the first of what generators made is to be replaced, where that has an end and no GeneratorState.
+    pub refresh_by: Option<Timestamp>,
     /// Where functions failed whose complaint stands in the content now: the template's place and the function.
     pub complaints: Vec<Told>,
 }
@@ -89,7 +92,9 @@ impl Content {
             .map(|map| Digest::of(map.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()])));
         let finalizers = Digest::of(self.finalizers.iter().map(String::as_bytes));
         let type_ = Digest::of(self.type_.iter().map(String::as_bytes));
-        Digest::of([&maps[0], &maps[1], &finalizers, &type_].map(Digest::bytes))
+        // Which end it is, the data tell.
+        let ends = Digest::of(self.refresh_by.iter().map(|_| b"ends".as_slice()));
+        Digest::of([&maps[0], &maps[1], &finalizers, &type_, &ends].map(Digest::bytes))
     }
 
     /// All texts of it that came out of templates or a store.

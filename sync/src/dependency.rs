@@ -1,6 +1,7 @@
 //! Objects that somebody depends on, and the versions that they were observed at.
 
 use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keyferry_crds::{ExternalSecret, Manifest};
@@ -77,10 +78,10 @@ impl fmt::Display for Kind {
 /// A state of an object. Where one is asked for, `None` is an object that was absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// The UID: another object of the same name has another.
-    pub uid: String,
+    /// The UID: another object of the same name has another. Whoever keeps clones shares it.
+    pub uid: Arc<str>,
     /// What counts its changes.
-    pub revision: String,
+    pub revision: Arc<str>,
 }
 
 impl Version {
@@ -99,7 +100,7 @@ pub fn version(kind: &Kind, metadata: &ObjectMeta) -> Option<Version> {
         Kind::Other(_) => metadata.generation.filter(|generation| *generation > 0),
     };
     let revision = generation.map(|generation| generation.to_string()).or_else(|| metadata.resource_version.clone())?;
-    Some(Version { uid: metadata.uid.clone()?, revision })
+    Some(Version { uid: metadata.uid.as_deref()?.into(), revision: revision.into() })
 }
 
 /// Whether `a` is an earlier revision of an object than `b`. They are numbers that grow; where they are something else,

@@ -25,8 +25,10 @@ pub struct Look {
     pub stores: KnownStores,
     /// When it began: looks of one round of the controller begin at once, so that their refreshes stay together.
     pub began: Timestamp,
+    /// Whether somebody asked for it, by an edit say: then it goes before what is merely due.
+    pub is_asked_for: bool,
     /// The labels of its namespace, where that has been seen.
-    pub namespace_labels: Option<StringMap>,
+    pub namespace_labels: Option<Arc<StringMap>>,
     /// Its target, as the watches see it.
     pub seen: Seen,
     /// The objects that its templates are taken from, as the watches see them; `None` where they have not yet.
@@ -110,7 +112,7 @@ pub struct Memory {
     /// By when what the target holds is to be replaced, where a generator made it and it is refreshed by time.
     pub replace_by: Option<Timestamp>,
     /// A sync whose status could not be written: what it came to, of which version, and when it began.
-    pub untold: Option<(Synced, String, Timestamp)>,
+    pub untold: Option<Box<(Synced, String, Timestamp)>>,
 }
 
 /// A target that is known without reading it.

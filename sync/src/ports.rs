@@ -128,9 +128,9 @@ pub trait Entered: Send + Sync {
 /// Objects that an ExternalSecret refers to, and itself, in full.
 #[async_trait]
 pub trait Objects: Send + Sync {
-    /// Waits for a turn of this namespace: thousands of syncs that all have their data at once must not all have begun
-    /// their requests.
-    async fn turn(&self, namespace: &str) -> Turn;
+    /// Waits for a turn of this [lane](Asking::lane): thousands of syncs that all have their data at once must not all have
+    /// begun their requests.
+    async fn turn(&self, lane: &str) -> Turn;
 
     /// What a ConfigMap or Secret holds that templates are taken from, and its version; `None` where there is none.
     async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem>;
@@ -306,6 +306,8 @@ pub struct Observed {
     pub intact: bool,
     /// When the ExternalSecret wrote it, to the second; `None` where it never did.
     pub written_at: Option<Timestamp>,
+    /// By when what it holds is to be replaced, where that is noted there.
+    pub refresh_by: Option<Timestamp>,
 }
 
 /// What an [`Output::apply`] did.

@@ -75,6 +75,13 @@ pub fn stores_of(es: &ExternalSecret) -> BTreeSet<StoreId> {
     refs.filter(|reference| !reference.name.is_empty()).map(|reference| store_id(reference, namespace)).collect()
 }
 
+/// The store that an ExternalSecret asks above all: with whose other ExternalSecrets it shares calls.
+pub fn store_of(es: &ExternalSecret) -> Option<StoreId> {
+    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
+    let named = es.spec.secret_store_ref.as_ref().filter(|reference| !reference.name.is_empty());
+    named.map(|reference| store_id(reference, namespace)).or_else(|| stores_of(es).pop_first())
+}
+
 /// The objects that the templates of an ExternalSecret are taken from.
 pub fn sources_of(es: &ExternalSecret) -> BTreeSet<Dependency> {
     template_sources(es.spec.target.template.as_ref(), es.metadata.namespace.as_deref().unwrap_or_default())
@@ -174,7 +181,10 @@ pub fn requests(es: &ExternalSecret, stores: &KnownStores) -> Vec<Request> {
         let at = Entry::Data(n, entry.secret_key.clone());
         request(at, entry.source_ref.as_ref(), key(&entry.remote_ref), entry.remote_ref.clone(), Vec::new())
     });
-    data_from.chain(data).collect()
+    // Whoever waits for its store keeps them: not a place more than there are.
+    let mut all = Vec::with_capacity(es.spec.data_from.len() + es.spec.data.len());
+    all.extend(data_from.chain(data));
+    all
 }
 
 /// The key that a store is asked for: where it looks up properties itself, with the property that is wanted.

@@ -36,6 +36,8 @@ pub struct Asker<'a> {
     pub workload: Option<&'a Workload>,
     /// When it began: the time that templates see.
     pub now: Timestamp,
+    /// Whether somebody asked for it: then it goes before what is merely due.
+    pub is_asked_for: bool,
     /// What it may take, all stages together. Whoever made it may stop it.
     pub budget: Arc<Budget>,
 }
@@ -91,13 +93,13 @@ pub async fn data(
 ) -> Result<Option<Resolved>, Failure> {
     let Asker { ports, settings, es, .. } = asker;
     let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
-    let asking = Asking::new(namespace, asker.budget.clone());
+    let asking = Asking::in_lane(namespace, asker.is_asked_for, asker.budget.clone());
     let asking = &*kept.asking.insert(asking);
     let mut answers = fetch::fetch(&*ports.stores, es, requests, planning, asking).await;
     kept.values.extend(answers.values.values().flatten().cloned());
     asking.within().map_err(too_much)?;
     kept.logins = logins(requests, &answers);
-    kept.turn = Some(ports.objects.turn(namespace).await);
+    kept.turn = Some(ports.objects.turn(asking.lane()).await);
     if generates(es) {
         let tolerates = es.spec.target.deletion_policy != DeletionPolicy::Retain;
         let is_failure = |error: &Error| !(tolerates && error.kind() == ErrorKind::NotFound);
@@ -188,7 +190,8 @@ impl Asker<'_> {
     /// Reads the objects that templates are taken from; answers what they hold, and at which version each was read.
     async fn sources(&self, kept: &mut Kept) -> Result<(Sources, Versions), Failure> {
         let namespace = self.es.metadata.namespace.as_deref().unwrap_or_default();
-        let asking = kept.asking.get_or_insert_with(|| Asking::new(namespace, self.budget.clone()));
+        let asking =
+            kept.asking.get_or_insert_with(|| Asking::in_lane(namespace, self.is_asked_for, self.budget.clone()));
         let (template, mut versions) = (self.es.spec.target.template.as_ref(), Versions::new());
         let read = sources::read(self.ports, template, asking, &mut kept.turn, &mut versions).await;
         let sources = read.map_err(|(cause, retry)| Failure::new(Headline::Update, cause, retry))?;

@@ -21,8 +21,14 @@ const STATUS_RETRY: Duration = Duration::from_secs(5);
 /// Looks at an ExternalSecret and does what is due. `planning` is let go once it is clear what is fetched.
 ///
 /// Thousands of looks may wait for stores at once, so that what comes after is boxed: a request to the API server takes
-/// kilobytes, which a look would hold all the time.
-pub async fn run(ports: &Ports, outputs: &dyn Outputs, settings: &Settings, look: Look, planning: Planning) -> Looked {
+/// kilobytes, which a look would hold all the time. So is what it takes along: a future has room for it wherever it is passed on.
+pub async fn run(
+    ports: &Ports,
+    outputs: &dyn Outputs,
+    settings: &Settings,
+    look: Box<Look>,
+    planning: Planning,
+) -> Looked {
     let es = look.es.clone();
     let mut target = look.known_target();
     let mut work = Work::new(ports, outputs.of(&es), settings, &es, look, planning);
@@ -81,8 +87,13 @@ struct Telling {
 }
 
 impl Telling {
-    fn new(outcome: &Outcome, version: String, began: Timestamp, untold: Option<(Synced, String, Timestamp)>) -> Self {
-        match (outcome, untold) {
+    fn new(
+        outcome: &Outcome,
+        version: String,
+        began: Timestamp,
+        untold: Option<Box<(Synced, String, Timestamp)>>,
+    ) -> Self {
+        match (outcome, untold.map(|untold| *untold)) {
             (Outcome::Waiting(_), Some((synced, version, began))) => {
                 Self { outcome: Outcome::Synced(synced), version, began }
             }
@@ -112,7 +123,7 @@ impl Telling {
         if !problem.is_not_found && (synced.is_some() || next.is_none()) {
             let again = later(now(), STATUS_RETRY);
             *next = Some(next.map_or(again, |next| next.min(again)));
-            memory.untold = synced.map(|synced| (synced, self.version, self.began));
+            memory.untold = synced.map(|synced| Box::new((synced, self.version, self.began)));
         }
         None
     }

@@ -80,7 +80,12 @@ impl Store {
     pub fn undecodable(metadata: ObjectMeta) -> Self {
         let message =
             "the spec is not of the form that the CustomResourceDefinition gives: compare it with `kubectl explain`";
-        Self::new(metadata, Err(message.to_owned()), None)
+        Self::refused(metadata, message.to_owned())
+    }
+
+    /// From an object that is not used, and why.
+    pub fn refused(metadata: ObjectMeta, why: String) -> Self {
+        Self::new(metadata, Err(why), None)
     }
 
     fn new(metadata: ObjectMeta, spec: Result<SecretStoreSpec, String>, status: Option<SecretStoreStatus>) -> Self {

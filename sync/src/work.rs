@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::{AbortHandle, AbortRegistration, Abortable};
 use jiff::Timestamp;
-use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, names};
+use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, RefreshPolicy, names};
 
 use crate::audit::{self, Action};
 use crate::content::{Content, Made, MadeFrom};
@@ -16,7 +16,7 @@ use crate::ports::{Applied, Change, Observed, Output, Planning, Ports, Presumed,
 use crate::request::{Request, generates, generator};
 use crate::resolve::{self, Asker, Kept, Resolved};
 use crate::settings::{Adopt, Settings};
-use crate::time::later;
+use crate::time::{later, seconds};
 use crate::told;
 use crate::told::{Spec, Told};
 use crate::{compute, fetch, hash, make, record, schedule, states};
@@ -26,7 +26,7 @@ pub(crate) struct Work<'a> {
     asker: Asker<'a>,
     output: Box<dyn Output + 'a>,
     version: String,
-    look: Look,
+    look: Box<Look>,
     /// Let go once it is clear what is fetched: until then, others' batches wait for ours.
     planning: Option<Planning>,
     /// The target, where it was read.
@@ -37,6 +37,8 @@ pub(crate) struct Work<'a> {
     is_made: bool,
     /// Of which stores and generators what was fetched and made is.
     sources: Vec<audit::Source>,
+    /// When what the target holds was made, where that was before this look, and nobody was left to tell of it.
+    since: Option<Timestamp>,
 }
 
 impl<'a> Work<'a> {
@@ -45,14 +47,21 @@ impl<'a> Work<'a> {
         output: Box<dyn Output + 'a>,
         settings: &'a Settings,
         es: &'a ExternalSecret,
-        look: Look,
+        mut look: Box<Look>,
         planning: Planning,
     ) -> Self {
-        let mut look = look;
         look.memory.made_ends = look.memory.made_ends.or_else(|| look.told_ends());
         let under_way = make::UnderWay { states: look.states.len(), ..make::UnderWay::default() };
         Self {
-            asker: Asker { ports, settings, es, workload: None, now: look.began, budget: look.budget.clone() },
+            asker: Asker {
+                ports,
+                settings,
+                es,
+                workload: None,
+                now: look.began,
+                is_asked_for: look.is_asked_for,
+                budget: look.budget.clone(),
+            },
             output,
             version: hash::version_of(es),
             cancel: look.cancelled.as_ref().map(AbortRegistration::handle),
@@ -62,12 +71,13 @@ impl<'a> Work<'a> {
             kept: Kept { under_way, ..Kept::default() },
             is_made: false,
             sources: Vec::new(),
+            since: None,
         }
     }
 
-    /// What outlives the steps: memory, when they began, of which version, and the turn.
+    /// What outlives the steps: memory, since when the target is as they left it, of which version, and the turn.
     pub fn end(self) -> (Memory, Timestamp, String, Option<Turn>) {
-        (self.look.memory, self.asker.now, self.version, self.kept.turn)
+        (self.look.memory, self.since.unwrap_or(self.asker.now), self.version, self.kept.turn)
     }
 
     /// What is to do. Where the spec is long that is found out in a turn, and nobody waits for what it will ask.
@@ -102,7 +112,7 @@ impl<'a> Work<'a> {
             generic_targets: settings.generic_targets,
             mounts: settings.mounts,
             stores: &self.look.stores,
-            namespace_labels: self.look.namespace_labels.as_ref(),
+            namespace_labels: self.look.namespace_labels.as_deref(),
             target,
             last: self.look.last().as_ref(),
             sources_changed: self.look.sources_changed(),
@@ -138,7 +148,7 @@ impl<'a> Work<'a> {
     pub async fn refresh(&mut self, requests: &[Request]) -> Result<Outcome, Failure> {
         let es = self.asker.es;
         let planning = self.planning.take().unwrap_or_else(|| Box::new(()));
-        if generates(es) && Box::pin(self.was_written_before_a_crash()).await? {
+        if generates(es) && Box::pin(self.was_written_before_us()).await? {
             self.look.memory.made = states::written_last(es, &self.look.states);
             return Ok(Outcome::Synced(Synced::unchanged()));
         }
@@ -245,9 +255,9 @@ impl<'a> Work<'a> {
         Ok(Outcome::Synced(synced))
     }
 
-    /// Whether the refresh that is due had written its target when the operator before us went, and only the status
-    /// was left to write: what was generated then must not be generated anew.
-    async fn was_written_before_a_crash(&mut self) -> Result<bool, Failure> {
+    /// Whether the target holds what the refresh that is due would make: the operator before us had written it and only the status
+    /// was left to write, or the status was lost. What was generated then must not be generated anew.
+    async fn was_written_before_us(&mut self) -> Result<bool, Failure> {
         // What this process wrote, it remembers.
         if self.look.memory.last.is_some() || self.look.seen == Seen::Absent {
             return Ok(false);
@@ -256,28 +266,43 @@ impl<'a> Work<'a> {
             self.read = self.output.observe().await?;
         }
         let intact = self.read.as_ref().filter(|read| read.intact);
-        let Some(written) = intact.and_then(|read| read.written_at) else { return Ok(false) };
-        // The watch does not carry managed fields.
-        let es = self.asker.es;
-        let changed = self.asker.ports.objects.changed_at(es).await.map_err(|problem| {
-            let cause = Told::without_values(format!("can't read when it was changed: {problem}"));
-            Failure::new(Headline::Update, cause, Retry::Soon)
-        })?;
-        let ends = self.held_until();
-        let last = self.look.last().filter(|last| last.version == self.version);
-        let due = last.as_ref().map(|last| {
-            let interval = schedule::interval(es);
-            let due = interval.map(|interval| schedule::due_by_any_clock(es, last.at, interval));
-            due.map_or(Timestamp::MAX, |due| ends.map_or(due, |ends| ends.min(due)))
-        });
-        let is_written = make::is_that_of_now(written, changed, due);
+        let Some((written, noted)) = intact.and_then(|read| Some((read.written_at?, read.refresh_by))) else {
+            return Ok(false);
+        };
+        let (es, now) = (self.asker.es, self.asker.now);
+        let (last, interval) = (self.look.last(), schedule::interval(es));
+        let known = last.as_ref().filter(|last| last.version == self.version);
+        let is_over = |end: Timestamp| end <= now;
+        let is_written = if last.is_none() && is_made_once(es) {
+            // Whatever else became of it.
+            true
+        } else if known.is_none() && interval.is_some_and(|interval| is_over(schedule::due(es, written, interval))) {
+            false
+        } else {
+            let ends = self.held_until();
+            let due = known.map(|last| {
+                let due = interval.map(|interval| schedule::due_by_any_clock(es, last.at, interval));
+                due.map_or(Timestamp::MAX, |due| ends.map_or(due, |ends| ends.min(due)))
+            });
+            make::is_that_of_now(written, self.changed_at().await?, due) && !noted.is_some_and(is_over)
+        };
         if is_written {
-            // When this one ends, who made it has told nobody: it works for as long as the one before.
-            let length = self.look.memory.made_ends.zip(last).map(|(ends, last)| ends.duration_since(last.at));
+            // Where it was not noted, who made it has told nobody when it ends: it works for as long as the one before.
+            let length = self.look.memory.made_ends.zip(known).map(|(ends, last)| ends.duration_since(last.at));
             let length = length.and_then(|length| Duration::try_from(length).ok());
-            self.look.memory.made_ends = length.map(|length| later(written, length));
+            self.look.memory.made_ends = noted.or(length.map(|length| later(written, length)));
+            self.since = Some(written.min(now));
         }
         Ok(is_written)
+    }
+
+    /// When the ExternalSecret was last changed. The watch does not carry managed fields.
+    async fn changed_at(&self) -> Result<Option<Timestamp>, Failure> {
+        let changed = self.asker.ports.objects.changed_at(self.asker.es).await;
+        changed.map_err(|problem| {
+            let cause = Told::without_values(format!("can't read when it was changed: {problem}"));
+            Failure::new(Headline::Update, cause, Retry::Soon)
+        })
     }
 
     async fn apply(&mut self, data: Data, mut synced: Synced) -> Result<Synced, Failure> {
@@ -290,7 +315,8 @@ impl<'a> Work<'a> {
         if !renamed && asker.compute(is_little, is_known).await {
             return Ok(synced);
         }
-        let (content, sources) = resolve::content(&self.asker, data.clone(), &mut self.kept).await?;
+        let (mut content, sources) = resolve::content(&self.asker, data.clone(), &mut self.kept).await?;
+        content.refresh_by = self.kept.under_way.ends.filter(|_| schedule::interval(es).is_some()).map(seconds);
         self.try_login(&content).await?;
         let made = || Made { from: MadeFrom::new(es, &data, &sources), form: Some(content.form()) };
         let mut made = self.asker.compute(is_little, made).await;
@@ -465,6 +491,11 @@ fn presumed<'a>(look: &'a Look, es: &ExternalSecret, made: &Made) -> Presumed<'a
             alike.map_or(Presumed::Nothing, |(version, _)| Presumed::Alike(version))
         }
     }
+}
+
+/// Whether what is made for it stays for good, though its spec changes.
+fn is_made_once(es: &ExternalSecret) -> bool {
+    es.spec.refresh_policy != RefreshPolicy::OnChange && schedule::interval(es).is_none()
 }
 
 /// Whether the target is ours to remove under another name, which it has until the status has the new one.

@@ -733,8 +733,15 @@ async fn resolve_serves_who_writes_nothing() {
     let es = es(json!({"target": template}));
     let (ports, settings) = (world.ports(), world::settings());
     let stores = world::known(&es);
-    let asker =
-        Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0), budget: Arc::default() };
+    let asker = Asker {
+        ports: &ports,
+        settings: &settings,
+        es: &es,
+        workload: None,
+        now: at(0),
+        is_asked_for: true,
+        budget: Arc::default(),
+    };
     let (resolved, content) = resolve(&asker, &requests(&es, &stores)).await.unwrap().unwrap();
     assert_eq!(content.data["url"].expose_str(), Some("x://alpha-value"));
     drop(resolved);
@@ -802,14 +809,23 @@ async fn what_may_take_long_is_computed_in_a_turn_and_what_is_small_is_not() {
     for (spec, wanted) in specs {
         let es = es(spec);
         let budget = Arc::default();
-        let asker = Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0), budget };
+        let asker = Asker {
+            ports: &ports,
+            settings: &settings,
+            es: &es,
+            workload: None,
+            now: at(0),
+            is_asked_for: true,
+            budget,
+        };
         let resolved = resolve(&asker, &requests(&es, &world::known(&es))).await;
         assert!(resolved.is_ok(), "{:?}", resolved.err());
         assert_eq!(std::mem::take(&mut *turns.0.lock().unwrap()), vec!["ns"; wanted]);
     }
     world.state().secrets.insert("a".into(), Ok("x".repeat(100_000)));
     let (es, budget) = (es(json!({})), Arc::default());
-    let asker = Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0), budget };
+    let asker =
+        Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0), is_asked_for: true, budget };
     resolve(&asker, &requests(&es, &world::known(&es))).await.unwrap();
     assert_eq!(turns.0.lock().unwrap().len(), 2, "much is not small: to render, and to make content of");
 }

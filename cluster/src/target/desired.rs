@@ -29,6 +29,9 @@ const NEVER_TOUCHED: [(&str, &str); 3] = [
     ("helm.sh/release.v1", "it holds a release of Helm"),
 ];
 
+/// Where a target tells by when what it holds is to be replaced.
+const REFRESH_BY: &[&str] = &["metadata", "annotations", names::ANNOTATION_REFRESH_BY];
+
 /// Decides what the target should be, given how it is.
 ///
 /// `es` has creationPolicy Owner, Orphan, Merge or CreateOrMerge. The order of steps is External Secrets Operator's.
@@ -72,6 +75,7 @@ pub fn desired_as(
         };
         put_data(secret, &content.data, &kept);
         ownership::put_metadata(&mut secret.metadata, content, &owned);
+        ownership::put_end(&mut secret.metadata, content.refresh_by);
         if let Some(type_) = &content.type_ {
             secret.type_ = Some(type_.clone());
         }
@@ -114,14 +118,15 @@ pub fn data_patch(es: &ExternalSecret, content: &Content, version: &Version) -> 
     }
     let hash = hash::data_hash(data.iter().map(|(key, value)| (key.as_str(), value.expose())));
     let encoded = data.iter().map(|(key, value)| (key.clone(), BASE64.encode(value.expose()).into())).collect();
-    let changes = LivePatch::put([
+    let changes: [(&[&str], Value); 4] = [
         // The API server takes what it is told of these for what must be so.
-        (&["metadata", "uid"], version.uid.as_str().into()),
-        (&["metadata", "resourceVersion"], version.revision.as_str().into()),
+        (&["metadata", "uid"], (&*version.uid).into()),
+        (&["metadata", "resourceVersion"], (&*version.revision).into()),
         (&["metadata", "annotations", names::ANNOTATION_DATA_HASH], hash.as_str().into()),
         (&["data"], Value::Object(encoded)),
-    ]);
-    Some(DataPatch { changes, hash })
+    ];
+    let end = content.refresh_by.map(|end| (REFRESH_BY, Value::from(end.to_string())));
+    Some(DataPatch { changes: LivePatch::put(changes.into_iter().chain(end)), hash })
 }
 
 /// Whether a Secret is that of whoever owns these fields of it. What was made by us and edited since is ours; of what somebody

@@ -187,6 +187,18 @@ pub fn put_marks(metadata: &mut ObjectMeta, hash: String) {
     metadata.annotations.get_or_insert_default().insert(names::ANNOTATION_DATA_HASH.to_owned(), hash);
 }
 
+/// Notes by when what the object holds is to be replaced, where that has an end.
+pub fn put_end(metadata: &mut ObjectMeta, refresh_by: Option<Timestamp>) {
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.remove(names::ANNOTATION_REFRESH_BY);
+    annotations.extend(refresh_by.map(|end| (names::ANNOTATION_REFRESH_BY.to_owned(), end.to_string())));
+}
+
+/// By when what the object holds is to be replaced, where that is noted.
+pub fn end_of(metadata: &ObjectMeta) -> Option<Timestamp> {
+    metadata.annotations.as_ref()?.get(names::ANNOTATION_REFRESH_BY)?.parse().ok()
+}
+
 /// Whether nothing that we write of an object's metadata differs.
 pub fn same_metadata(a: &ObjectMeta, b: &ObjectMeta) -> bool {
     let empty = |map: &Option<StringMap>| map.as_ref().is_none_or(StringMap::is_empty);

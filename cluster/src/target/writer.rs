@@ -7,7 +7,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use serde_json::json;
 
-use super::ownership::{Desired, data_hash_of, is_controlled_by, is_managed, same_metadata, written_at};
+use super::ownership::{Desired, data_hash_of, end_of, is_controlled_by, is_managed, same_metadata, written_at};
 use super::rotation;
 use super::shape::{Former, Live, Removal, Shape};
 use crate::client::{ApiProblem, Turns};
@@ -166,6 +166,7 @@ impl<S: Shape> Output for Writer<'_, S> {
             version: self.version(object.metadata()),
             intact: S::is_intact(object),
             written_at: written_at(self.es, &S::manager(self.es), object.metadata()),
+            refresh_by: end_of(object.metadata()),
         }))
     }
 

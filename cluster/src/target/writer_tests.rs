@@ -116,7 +116,7 @@ impl Rig {
         let cluster = self.api.cluster();
         let metadata = &cluster.objects.get(&self.key())?["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap().to_owned();
-        Some(Version { uid: text("uid"), revision: text("resourceVersion") })
+        Some(Version { uid: text("uid").into(), revision: text("resourceVersion").into() })
     }
 
     /// What was asked since the last time; not of kinds.
@@ -379,6 +379,24 @@ async fn an_observer_sees_version_edits_and_when_it_was_written() {
         let observed = rig.output().observe().await.unwrap().unwrap();
         assert_eq!((observed.version, observed.intact), (rig.version(), false));
     }
+}
+
+#[tokio::test]
+async fn by_when_what_it_holds_is_to_be_replaced_is_written_with_it() {
+    let rig = Rig::new(Secret, json!({}));
+    let end = |second| Some(Timestamp::from_second(second).unwrap());
+    let content = |value: &str, refresh_by| Content { refresh_by, ..rig.content(value) };
+    let noted = async || rig.output().observe().await.unwrap().unwrap().refresh_by;
+    rig.output().apply(&content("one", end(3000)), Presumed::Absent).await.unwrap();
+    assert_eq!(noted().await, end(3000));
+    rig.asked();
+    let version = rig.version().unwrap();
+    rig.output().apply(&content("two", end(6000)), Presumed::Alike(&version)).await.unwrap();
+    assert_eq!(rig.asked(), ["patch e"], "with the data alone");
+    assert_eq!((rig.value().as_deref(), noted().await), (Some("two"), end(6000)));
+    assert_ne!(content("two", None).form(), content("two", end(1)).form(), "that is no change of data alone");
+    rig.output().apply(&content("three", None), Presumed::Nothing).await.unwrap();
+    assert_eq!((rig.value().as_deref(), noted().await), (Some("three"), None));
 }
 
 #[tokio::test]

@@ -38,6 +38,20 @@ true
 {{- index (.Values.extraArgs | default dict) "leader-election-id" | default "external-secrets-controller" -}}
 {{- end -}}
 
+{{/* How many shards there are, by the values or by a flag among extraArgs, which wins. Empty where there are none. */}}
+{{- define "keyferry.shards" -}}
+{{- $shards := index (.Values.extraArgs | default dict) "shards" | default .Values.shards | int -}}
+{{- if gt $shards 1 }}{{ $shards }}{{ end -}}
+{{- end -}}
+
+{{/* The Leases, as a list in JSON: the one of all, and those of shards. */}}
+{{- define "keyferry.leases" -}}
+{{- $all := include "keyferry.lease" . -}}
+{{- $leases := list $all -}}
+{{- range $shard := until (include "keyferry.shards" . | int) }}{{ $leases = append $leases (printf "%s-shard-%d" $all $shard) }}{{ end -}}
+{{- toJson $leases -}}
+{{- end -}}
+
 {{/* The namespace of the Lease. */}}
 {{- define "keyferry.leaseNamespace" -}}
 {{- index (.Values.extraArgs | default dict) "leader-election-namespace" | default (include "keyferry.namespace" .) -}}
@@ -88,6 +102,7 @@ true
 -}}
 {{- with .Values.controllerClass }}{{ $_ := set $flags "controller-class" . }}{{ end -}}
 {{- with include "keyferry.scope" . | fromJsonArray }}{{ $_ := set $flags "namespace" (join "," .) }}{{ end -}}
+{{- with include "keyferry.shards" . }}{{ $_ := set $flags "shards" . }}{{ end -}}
 {{- with .Values.storeRequeueInterval }}{{ $_ := set $flags "store-requeue-interval" . }}{{ end -}}
 {{- if .Values.genericTargets.enabled }}{{ $_ := set $flags "unsafe-allow-generic-targets" true }}{{ end -}}
 {{- if not .Values.processSecretStore }}{{ $_ := set $flags "enable-secret-store-reconciler" false }}{{ end -}}

@@ -7,8 +7,9 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::objects::{identity, local_hosts};
-use super::{full_name, list, text};
+use super::{full_name, text};
 use crate::facts::{Generator, Identity};
+use crate::refused::refusals;
 
 /// A generator, or what a ClusterGenerator holds.
 pub fn generator(kind: &str, object: &DynamicObject) -> Generator {
@@ -47,34 +48,6 @@ fn identity_of(kind: &str, spec: &Value) -> Identity {
         }
         _ => Identity::Own,
     }
-}
-
-/// What a generator of this kind asks for that keyferry refuses, as `docs/compatibility.md` has it.
-fn refusals(kind: &str, spec: &Value) -> Vec<&'static str> {
-    let is_set = |pointer: &str| spec.pointer(pointer).is_some_and(|value| !value.is_null());
-    let number = |pointer: &str| spec.pointer(pointer).and_then(Value::as_i64);
-    let is_in = |pointer: &str, all: &[&str]| all.contains(&text(spec, pointer));
-    let keys: Vec<&Value> = list(spec, "/secretKeys").collect();
-    let has_twins = keys.iter().enumerate().any(|(n, key)| keys[..n].contains(key));
-    let is_rsa = is_in("/keyType", &["", "rsa"]);
-    let found = match kind {
-        "ACRAccessToken" => {
-            (is_in("/environmentType", &["GermanCloud", "AzureStackCloud"]), "a cloud that gives no tokens")
-        }
-        "ECRAuthorizationToken" => {
-            (!is_in("/scope", &["", "private", "public"]), "a scope that is neither private nor public")
-        }
-        "MFA" => (number("/length") > Some(10), "a code of more than 10 digits"),
-        "Password" => (has_twins, "the same name twice in secretKeys"),
-        "SSHKey" => (
-            is_rsa && number("/keySize").is_some_and(|size| ![2048, 3072, 4096].contains(&size)),
-            "an RSA key of another size than 2048, 3072 or 4096",
-        ),
-        "STSSessionToken" => (is_set("/auth/jwt"), "auth.jwt: AWS gives sessions to users with an access key only"),
-        "Webhook" => (is_set("/auth/ntlm"), "a login by NTLM"),
-        _ => (false, ""),
-    };
-    found.0.then_some(found.1).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -121,21 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn what_of_a_generator_is_refused() {
-        for (kind, refused, fine) in [
-            ("ACRAccessToken", json!({"environmentType": "GermanCloud"}), json!({"environmentType": "ChinaCloud"})),
-            ("ECRAuthorizationToken", json!({"scope": "other"}), json!({"scope": "public"})),
-            ("MFA", json!({"length": 11}), json!({"length": 10})),
-            ("Password", json!({"secretKeys": ["a", "b", "a"]}), json!({"secretKeys": ["a", "b"]})),
-            ("SSHKey", json!({"keySize": 1024}), json!({"keyType": "ecdsa", "keySize": 521})),
-            ("STSSessionToken", json!({"auth": {"jwt": {}}}), json!({"auth": {"jwt": null}})),
-            ("Webhook", json!({"auth": {"ntlm": {}}}), json!({"headers": {}})),
-        ] {
-            assert_eq!(read(kind, refused.clone()).refused.len(), 1, "{kind} {refused}");
-            assert_eq!(read(kind, fine.clone()).refused.len(), 0, "{kind} {fine}");
-            let page = include_str!("../../../docs/compatibility.md");
-            assert!(page.contains(&format!("### {kind}\n")), "{kind}");
-        }
+    fn what_is_refused_is_read_of_what_a_cluster_generator_holds_too() {
+        let spec = json!({"secretKeys": ["a", "a"]});
+        let held = json!({"kind": "Password", "generator": {"passwordSpec": spec}});
+        let found = [read("Password", spec), read("ClusterGenerator", held)].map(|read| read.refused);
+        assert_eq!(found, [["the same name twice in secretKeys"]; 2]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Oracle's signature of requests: some headers, and what is asked for, by the private key of a user.
+//! Oracle's signature of requests: some headers, and what is asked for, by the private key of a user, or of a token.
 
 use std::time::SystemTime;
 
@@ -17,8 +17,8 @@ const MOST_STEPS: u64 = 4_000_000;
 
 /// Who signs.
 pub struct Signer {
-    /// `TENANCY/USER/FINGERPRINT`.
-    key_id: String,
+    /// `TENANCY/USER/FINGERPRINT`, or `ST$TOKEN`.
+    key_id: SecretBytes,
     pair: RsaKeyPair,
 }
 
@@ -48,7 +48,12 @@ impl Signer {
         field: &str,
     ) -> Result<Self, Error> {
         let pair = pair(key, passphrase).map_err(|wrong| Error::invalid(format!("{field}: {wrong}")))?;
-        Ok(Self { key_id: format!("{tenancy}/{user}/{fingerprint}"), pair })
+        Ok(Self { key_id: format!("{tenancy}/{user}/{fingerprint}").as_str().into(), pair })
+    }
+
+    /// Whoever was given this token for the key.
+    pub(crate) fn of_token(token: &SecretBytes, pair: RsaKeyPair) -> Self {
+        Self { key_id: SecretBytes::new([b"ST$", token.expose()].concat()), pair }
     }
 
     /// The headers that show who asks: all that are signed but for the host, and the signature.
@@ -69,7 +74,7 @@ impl Signer {
             "authorization",
             format!(
                 "Signature version=\"1\",headers=\"{names}\",keyId=\"{}\",algorithm=\"rsa-sha256\",signature=\"{}\"",
-                self.key_id,
+                self.key_id.expose_str().unwrap_or_default(),
                 STANDARD.encode(signature)
             ),
         ));

@@ -34,6 +34,14 @@ const GOOGLE: Vendor = Vendor {
     ..AZURE
 };
 
+/// The metadata service of Oracle's cloud.
+const ORACLE: Vendor = Vendor {
+    name: "the metadata service of Oracle's cloud",
+    metric: "Oracle/Metadata",
+    fields: Fields { server: "the environment variable OCI_METADATA_BASE_URL", ..AZURE.fields },
+    ..AZURE
+};
+
 /// Whether a store may log in as the operator itself, at this server.
 ///
 /// # Errors
@@ -80,6 +88,14 @@ impl Machine {
         Self::of(&GOOGLE, shown, "GCE_METADATA_HOST", "http://metadata.google.internal").await
     }
 
+    /// Oracle's, for the principal of a machine.
+    ///
+    /// # Errors
+    /// As [`azure`](Self::azure).
+    pub async fn oracle(shown: &Shown<'_>) -> Result<Arc<Self>, Error> {
+        Self::of(&ORACLE, shown, "OCI_METADATA_BASE_URL", "http://169.254.169.254/opc/v2").await
+    }
+
     async fn of(vendor: &'static Vendor, shown: &Shown<'_>, variable: &str, default: &str) -> Result<Arc<Self>, Error> {
         may_be_operator(shown)?;
         let ctx = shown.ctx;
@@ -113,6 +129,15 @@ impl Machine {
         let path = "computeMetadata/v1/instance/service-accounts/default/identity";
         self.ask(&Call { accept: "*/*", ..Call::get("GetIdentity", path) }.with(query), "metadata-flavor", "Google")
             .await
+    }
+
+    /// What Oracle's metadata service has at a path.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn of_oracle(&self, path: &str) -> Result<SecretBytes, Error> {
+        let call = Call { accept: "*/*", ..Call::get("GetMetadata", path) };
+        self.ask(&call, "authorization", "Bearer Oracle").await
     }
 
     async fn ask(&self, call: &Call, name: &'static str, value: &'static str) -> Result<SecretBytes, Error> {

@@ -71,7 +71,7 @@ impl Source<Pass> for Kept {
 }
 
 /// The headers of a call that is signed.
-fn signed(signer: &oracle::Signer, client: &Client, call: &Call) -> Result<HeaderMap, Error> {
+pub(crate) fn signed(signer: &oracle::Signer, client: &Client, call: &Call) -> Result<HeaderMap, Error> {
     let url = client.url(call);
     let host = url.host_str().unwrap_or_default();
     let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));

@@ -113,3 +113,56 @@ async fn what_stays_in_one_store_is_not_written_over_when_another_lets_go() {
     assert!(done.contains(&"delete s/k".to_owned()), "{done:?}");
     assert_eq!(rig.double.held("t", "k").as_deref(), Some("theirs"), "{done:?}");
 }
+
+#[tokio::test]
+async fn who_selects_more_than_there_is_room_for_reads_it_when_it_has_its_turn() {
+    let selector = json!({"secret": {"selector": {"matchLabels": {"push": "yes"}}}});
+    for (size, reads) in [(10, 2), (600_000, 4)] {
+        let mut rig = Rig::new(json!({"selector": selector, "dataTo": [{"storeRef": {"name": "s"}}]}));
+        let text = "x".repeat(size);
+        rig.double.secret("a", &[("one", &text)]);
+        rig.double.secret("b", &[("two", &text)]);
+        let done = rig.look().await;
+        assert_eq!(done.iter().filter(|what| what.starts_with("read ")).count(), reads, "{size}: {done:?}");
+        assert_eq!(rig.double.held("s", "two").map(|held| held.len()), Some(size));
+    }
+}
+
+#[tokio::test]
+async fn what_was_made_through_one_store_is_ours_through_another_that_is_surely_the_same() {
+    let vault = |role: &str| json!({"vault": {"server": "https://v", "path": "kv", "auth": {"role": role}}});
+    for is_theirs in [false, true] {
+        for (both, policy) in [(false, "IfNotExists"), (true, "IfNotExists"), (false, "Replace")] {
+            let mut rig = Rig::new(json!({
+                "updatePolicy": "IfNotExists", "deletionPolicy": "Delete", "data": [entry("a", "k")],
+            }));
+            rig.put_store("s", vault("old"));
+            rig.put_store("t", vault("new"));
+            rig.double.secret("src", &[("a", "1")]);
+            rig.double.with(|state| {
+                (state.is_one, state.has_no_marks) = (true, true);
+                if is_theirs {
+                    state.held.insert(("s".into(), "k".into()), "theirs".into());
+                }
+            });
+            rig.look().await;
+            // What may not be written over yet is as good as found.
+            if policy == "Replace" {
+                rig.double.fail("t", "k", Some(ErrorKind::Timeout));
+            }
+            if both {
+                rig.respec(json!({"secretStoreRefs": [{"name": "s"}, {"name": "t"}]}));
+                rig.look().await;
+            }
+            rig.respec(json!({"secretStoreRefs": [{"name": "t"}], "updatePolicy": policy}));
+            rig.look().await;
+            assert_eq!((rig.recorded("SecretStore/s").len(), rig.recorded("SecretStore/t")), (0, vec!["k".to_owned()]));
+            rig.double.fail("t", "k", None);
+            goes(&mut rig);
+            rig.memory = Memory::default();
+            rig.look().await;
+            let stays = rig.double.held("t", "k").is_some();
+            assert_eq!(stays, is_theirs, "through both: {both}, {policy}");
+        }
+    }
+}

@@ -49,7 +49,7 @@ pub async fn one(folder: &Folder, ports: &Ports, settings: &Settings, es: &Exter
     ));
     match plan {
         Plan::Fetch(requests) => {
-            let asker = Asker { ports, settings, es, workload: None, now, budget: Arc::default() };
+            let asker = Asker { ports, settings, es, workload: None, now, is_asked_for: true, budget: Arc::default() };
             let mut kept = Kept::default();
             let made = made(folder, &asker, &requests, &mut kept).await;
             made.map_err(|failure| blank(failure, &kept.values))

@@ -6,6 +6,7 @@ use keyferry_crds::ExternalSecret;
 use keyferry_files::problem::Problem;
 use keyferry_files::root::Root;
 use keyferry_files::target::Place;
+use keyferry_sync::look::Memory;
 use keyferry_sync::plan::LastSync;
 use keyferry_sync::request::generates;
 use keyferry_sync::schedule;
@@ -43,17 +44,22 @@ pub struct Synced {
     pub at: Timestamp,
     /// The version of the ExternalSecret.
     pub version: String,
+    /// By when the first of what generators made is to be replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Timestamp>,
 }
 
-impl From<&LastSync> for Synced {
-    fn from(last: &LastSync) -> Self {
-        Self { at: last.at, version: last.version.clone() }
+impl Synced {
+    /// The last one that is remembered.
+    pub fn of(memory: &Memory) -> Option<Self> {
+        let LastSync { at, version } = memory.last.clone()?;
+        Some(Self { at, version, ends: memory.made_ends })
     }
 }
 
-impl From<Synced> for LastSync {
-    fn from(synced: Synced) -> Self {
-        Self { at: synced.at, version: synced.version }
+impl From<Synced> for Memory {
+    fn from(Synced { at, version, ends }: Synced) -> Self {
+        Self { last: Some(LastSync { at, version }), made_ends: ends, ..Self::default() }
     }
 }
 

@@ -159,7 +159,7 @@ fn hash(contents: &Contents) -> String {
 }
 
 fn version(hash: &str) -> Version {
-    Version { uid: String::new(), revision: hash.to_owned() }
+    Version { uid: "".into(), revision: hash.into() }
 }
 
 #[async_trait]
@@ -180,7 +180,8 @@ impl Output for FileOutput<'_> {
         let mark = self.known(place)?.unwrap_or_default();
         let found = found.contents.as_ref().map(hash);
         let intact = found.as_ref() == Some(&mark.hash);
-        Ok(Some(Observed { version: found.as_deref().map(version), intact, written_at: mark.written }))
+        let version = found.as_deref().map(version);
+        Ok(Some(Observed { version, intact, written_at: mark.written, refresh_by: None }))
     }
 
     async fn apply(&mut self, content: &Content, _: Presumed<'_>) -> Result<Applied, Failure> {

@@ -8,10 +8,9 @@ use keyferry_crds::ExternalSecret;
 use keyferry_limits::Budget;
 use keyferry_sync::dependency::{Name, name_of};
 use keyferry_sync::look::{Look, Looked, Memory, Seen};
-use keyferry_sync::plan::LastSync;
 use keyferry_sync::request::used_stores;
 
-use super::marks::outlives_a_restart;
+use super::marks::{Synced, outlives_a_restart};
 use super::source::{Digest, Loaded, Wanted, cause, digests};
 
 /// One of them.
@@ -36,7 +35,7 @@ pub struct Subjects(BTreeMap<Name, Subject>);
 impl Subjects {
     /// Takes what is asked for now. What depends on something that has changed is due, and so is what is new; `remembered`
     /// tells of the last sync of that.
-    pub fn take(&mut self, loaded: &Loaded, remembered: impl Fn(&ExternalSecret) -> Option<LastSync>, now: Timestamp) {
+    pub fn take(&mut self, loaded: &Loaded, remembered: impl Fn(&ExternalSecret) -> Option<Synced>, now: Timestamp) {
         let mut before = std::mem::take(&mut self.0);
         let stores = digests(&loaded.stores);
         for wanted in &loaded.wanted {
@@ -68,8 +67,8 @@ impl Subjects {
 }
 
 impl Subject {
-    fn new(wanted: Wanted, cause: Digest, last: Option<LastSync>, now: Timestamp) -> Self {
-        let memory = Memory { last, ..Memory::default() };
+    fn new(wanted: Wanted, cause: Digest, last: Option<Synced>, now: Timestamp) -> Self {
+        let memory = last.map(Memory::from).unwrap_or_default();
         Self { wanted, trouble: None, is_known: false, memory, due: Some(now), cause, looking: None }
     }
 
@@ -106,7 +105,8 @@ impl Subject {
         Look {
             stores: stores.collect(),
             began: now,
-            namespace_labels: loaded.namespaces.get(namespace).cloned(),
+            is_asked_for: false,
+            namespace_labels: loaded.namespaces.get(namespace).cloned().map(Arc::new),
             // Files have nobody who tells of them: they are read where they count.
             seen: Seen::Unknown,
             sources: BTreeMap::new(),
@@ -140,8 +140,8 @@ impl Subject {
     }
 
     /// The last sync, where that counts after a restart.
-    pub fn to_be_remembered(&self) -> Option<&LastSync> {
-        self.memory.last.as_ref().filter(|_| outlives_a_restart(&self.wanted.es))
+    pub fn to_be_remembered(&self) -> Option<Synced> {
+        Synced::of(&self.memory).filter(|_| outlives_a_restart(&self.wanted.es))
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
 
     use keyferry_provider_core::proxy::Proxies;
     use keyferry_stores::files::Sought;
-    use keyferry_sync::outcome::{Outcome, Synced};
+    use keyferry_sync::outcome::{self, Outcome};
 
     use super::*;
     use crate::verbs::keyring::With;
@@ -180,7 +180,7 @@ mod tests {
     }
 
     fn synced(next: Timestamp) -> Looked {
-        let outcome = Outcome::Synced(Synced::unchanged());
+        let outcome = Outcome::Synced(outcome::Synced::unchanged());
         Looked { outcome, memory: Memory::default(), status: None, next: Some(next) }
     }
 

@@ -13,7 +13,6 @@ use keyferry_files::problem::Problem;
 use keyferry_files::target::Place;
 use keyferry_sync::dependency::{Name, name_of};
 use keyferry_sync::look::{Look, Looked};
-use keyferry_sync::plan::LastSync;
 use keyferry_sync::settings::Settings;
 use keyferry_sync::time::later;
 use tokio::task::{JoinHandle, JoinSet};
@@ -232,10 +231,10 @@ impl<'a> Tending<'a> {
             folder: self.loaded.folder.clone(),
             places: places(all, &self.orders.form),
         });
-        let remembered = |es: &ExternalSecret| -> Option<LastSync> {
+        let remembered = |es: &ExternalSecret| -> Option<Synced> {
             let place = self.targets.places.get(&name_of(&es.metadata))?.as_ref().ok()?;
             let mark = marks::read(&self.targets.root, place).ok()??;
-            mark.synced.filter(|_| marks::outlives_a_restart(es)).map(LastSync::from)
+            mark.synced.filter(|_| marks::outlives_a_restart(es))
         };
         self.subjects.take(&self.loaded, remembered, now);
         self.tell_of_barred(now);
@@ -306,7 +305,7 @@ impl<'a> Tending<'a> {
             let (ports, targets, settings) = (self.loaded.ports.clone(), self.targets.clone(), self.settings.clone());
             let name = name_of(&look.es.metadata);
             self.looks.spawn(async move {
-                let looked = keyferry_sync::run(&ports, &*targets, &settings, look, planning);
+                let looked = keyferry_sync::run(&ports, &*targets, &settings, Box::new(look), planning);
                 (name, AssertUnwindSafe(looked).catch_unwind().await.ok())
             });
         }
@@ -334,7 +333,7 @@ impl<'a> Tending<'a> {
             (None, _) => Vec::new(),
         };
         let is_news = !was_known || had_trouble != subject.trouble || said.is_changed();
-        let synced = subject.to_be_remembered().map(Synced::from);
+        let synced = subject.to_be_remembered();
         let path = place.as_ref().map(|place| self.targets.at(place).path());
         if is_news {
             let (path, message) = (path.as_deref(), said.message.as_deref());

@@ -34,6 +34,8 @@ pub struct Board {
     unread: BTreeMap<&'static str, String>,
     tries: Option<Tries>,
     tries_unread: Option<String>,
+    /// By namespace that is watched, the number of the last change of who uses its Secrets.
+    users: BTreeMap<String, u64>,
 }
 
 struct Row {
@@ -62,6 +64,8 @@ pub struct News<'a> {
     pub knows_tries: bool,
     /// Why they are not.
     pub tries_unread: Option<&'a str>,
+    /// By namespace that is watched, a number that is another one when who uses its Secrets has changed.
+    pub users: &'a BTreeMap<String, u64>,
 }
 
 impl Board {
@@ -83,9 +87,12 @@ impl Board {
                 self.revision += 1;
             }
             Change::Unread { kind, why, is_refused } => {
-                let hint = if is_refused { hint } else { "" };
-                self.unread.insert(kind, format!("{why}{hint}"));
-                self.revision += 1;
+                let why = format!("{why}{}", if is_refused { hint } else { "" });
+                // It is asked for again and again, and mostly told the same.
+                if self.unread.get(kind) != Some(&why) {
+                    self.unread.insert(kind, why);
+                    self.revision += 1;
+                }
             }
         }
     }
@@ -148,8 +155,22 @@ impl Board {
             unread: self.unread.values().map(String::as_str).collect(),
             knows_tries: self.tries.is_some(),
             tries_unread: self.tries_unread.as_deref(),
+            users: &self.users,
         };
         (upto, news)
+    }
+
+    /// Who uses the Secrets of a namespace has changed, or is watched now.
+    pub fn users_changed(&mut self, namespace: &str) {
+        self.revision += 1;
+        // Who was told a number before it was forgotten is not told it again.
+        self.users.insert(namespace.to_owned(), self.revision);
+    }
+
+    /// That is watched no more.
+    pub fn forget_users(&mut self, namespace: &str) {
+        self.users.remove(namespace);
+        self.revision += 1;
     }
 
     /// An object, and how it stands.
@@ -164,6 +185,11 @@ impl Board {
             Object::ExternalSecret(_) | Object::PushSecret(_) => None,
         });
         stores.collect()
+    }
+
+    /// Whether there are ExternalSecrets in a namespace.
+    pub fn has_any(&self, namespace: &str) -> bool {
+        self.rows.keys().any(|key| key.0 == KINDS[0] && key.1 == namespace)
     }
 
     /// The names of the Secrets of a namespace that ExternalSecrets write.

@@ -1,5 +1,6 @@
 //! Keeps the table current, and tells a page what changes in it (server-sent events).
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::board::Board;
 use super::door::Door;
+use super::users;
 use crate::clock;
 use crate::server::{Connection, Hold};
 use crate::verbs::follow::{self, Change};
@@ -36,6 +38,12 @@ const METRICS_AGE: Duration = Duration::from_secs(15);
 /// How often it is seen whether somebody does.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// After how long what was refused is asked for again: a right to it may have been granted.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// For so long after a page asked for it, it is watched who uses Secrets in a namespace: it asks again before that is over.
+const SHOWN: Duration = Duration::from_secs(90);
+
 /// What helps where all namespaces may not be read.
 const HINT: &str = "; `keyferry ui --namespace NAME` asks for those of one namespace only";
 
@@ -47,12 +55,21 @@ pub struct Live {
     board: Mutex<Board>,
     /// The number of the last change.
     revision: watch::Sender<u64>,
+    /// The namespaces in which it is watched who uses Secrets, by when a page asked for that last.
+    shown: Mutex<HashMap<String, Instant>>,
 }
 
 impl Live {
     /// With nothing in it yet.
     pub fn new(client: Client, namespace: Option<String>, metrics: MetricsFrom) -> Self {
-        Self { client, namespace, metrics, board: Mutex::default(), revision: watch::channel(0).0 }
+        Self {
+            client,
+            namespace,
+            metrics,
+            board: Mutex::default(),
+            revision: watch::channel(0).0,
+            shown: Mutex::default(),
+        }
     }
 
     /// Asks the table something.
@@ -64,6 +81,30 @@ impl Live {
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut board);
         self.revision.send_replace(board.revision());
+    }
+
+    /// A page shows who uses the Secrets of this namespace: it is told when that changes, for a while.
+    pub fn show(self: &Arc<Self>, namespace: &str) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.insert(namespace.to_owned(), Instant::now()).is_none() {
+            let (live, namespace) = (self.clone(), namespace.to_owned());
+            tokio::spawn(async move {
+                let wanted_until = || live.wanted_until(&namespace);
+                let changed = || live.change(|board| board.users_changed(&namespace));
+                users::follow(&live.client, &namespace, wanted_until, changed).await;
+            });
+        }
+    }
+
+    /// Until when that is wanted; `None`, and it is forgotten, where that is over.
+    fn wanted_until(&self, namespace: &str) -> Option<Instant> {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = shown.get(namespace).map(|asked| *asked + SHOWN).filter(|until| *until > Instant::now());
+        if until.is_none() {
+            shown.remove(namespace);
+            self.change(|board| board.forget_users(namespace));
+        }
+        until
     }
 
     /// Keeps it current, for ever.
@@ -85,12 +126,10 @@ impl Live {
 
     async fn watch(&self) {
         let hint = if self.namespace.is_some() { "" } else { HINT };
-        let mut changes = follow::all(&self.client, self.namespace.as_deref());
+        let mut changes = follow::all(&self.client, self.namespace.as_deref(), Some(AGAIN));
         while let Some(change) = changes.next().await {
             self.change(|board| board.take(change, hint, clock::now()));
         }
-        // Nothing can be watched: the page says so.
-        std::future::pending::<()>().await;
     }
 
     async fn ask_for_tries(&self) {

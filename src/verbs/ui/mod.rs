@@ -1,10 +1,11 @@
 //! `keyferry ui`: a page, for whoever starts it, about what a kubeconfig's user may read. It only reads, and never a value: of Secrets
 //! it asks whether they are there.
 //!
-//! Modules, in reading order: [`board`] what the page's table shows, and what of it changed (pure), [`live`] keeps that current and tells
-//! it as it changes, [`object`] all about one object, [`door`] who is let in. What a browser runs is in `page/`.
+//! Modules, in reading order: [`board`] what the page's table shows, and what of it changed (pure), [`users`] whether who uses Secrets changes,
+//! [`live`] keeps that current and tells it as it changes, [`object`] all about one object, [`door`] who is let in. What a browser runs is in `page/`.
 
 mod board;
+mod users;
 mod live;
 mod object;
 mod door;

@@ -112,6 +112,7 @@ pub fn routes(door: &Door, desk: Arc<Desk>) -> Router {
         .route(&door.path("object/{kind}/{namespace}/{name}"), get(object))
         .route(&door.path("who/{namespace}/{name}"), get(who))
         .route(&door.path("users/{namespace}"), get(users))
+        .route(&door.path("shows/{namespace}"), get(shows))
         .with_state(desk)
 }
 
@@ -125,6 +126,15 @@ async fn who(State(desk): State<Arc<Desk>>, Path((namespace, name)): Path<(Strin
 
 async fn users(State(desk): State<Arc<Desk>>, Path(namespace): Path<String>) -> Response {
     answer(move || async move { desk.users(&namespace).await }).await
+}
+
+/// A page shows who uses Secrets there, and is told by what [`live`](super::live) tells when that changes.
+async fn shows(State(desk): State<Arc<Desk>>, Path(namespace): Path<String>) -> StatusCode {
+    // Only namespaces are watched in which there is something to show; a page asks again.
+    if desk.live.read(|board| board.has_any(&namespace)) {
+        desk.live.show(&namespace);
+    }
+    StatusCode::NO_CONTENT
 }
 
 /// Has something told on a thread of its own: what lists page by page stays on the thread where it began.
@@ -248,15 +258,15 @@ impl Desk {
 
     /// Those who use what ExternalSecrets of a namespace write.
     async fn users(&self, namespace: &str) -> Result<Used, Refusal> {
-        let targets = self.live.read(|board| board.targets(namespace));
-        if targets.is_empty() {
+        let (targets, any) = self.live.read(|board| (board.targets(namespace), board.has_any(namespace)));
+        if !any {
             return Ok(Used { users: Vec::new(), notes: Vec::new() });
         }
         let _turn = self.turns.acquire().await;
         let mut notes = Vec::new();
         let (mut users, _) = gather::users(&self.client, Some(namespace), &mut notes).await;
         users.iter_mut().for_each(|user| user.secrets.retain(|(name, _)| targets.contains(name)));
-        users.retain(|user| !user.secrets.is_empty());
+        users.retain(User::is_one);
         Ok(Used { users, notes })
     }
 }

@@ -68,6 +68,8 @@ pub struct State {
     pub ours: BTreeSet<String>,
     /// When the target was written, as its managed fields say.
     pub written_at: Option<Timestamp>,
+    /// By when what it holds is to be replaced, as is noted there.
+    pub refresh_by: Option<Timestamp>,
     /// What goes wrong with these calls, by their first word.
     pub failing: HashMap<&'static str, Failure>,
     /// Why statuses can't be written.
@@ -124,7 +126,7 @@ impl World {
     fn version(&self) -> Option<Version> {
         let state = self.state();
         let (revision, _) = state.target?;
-        Some(Version { uid: "target".into(), revision: revision.to_string() })
+        Some(Version { uid: "target".into(), revision: revision.to_string().into() })
     }
 
     /// A look at `es` that begins at `second`, as the controller would make it.
@@ -141,7 +143,7 @@ impl World {
         let revision = |source: &Dependency| {
             let state = self.state();
             let (revision, _) = state.sources.get(source)?;
-            Some(Version { uid: source.name.clone(), revision: revision.clone() })
+            Some(Version { uid: source.name.as_str().into(), revision: revision.as_str().into() })
         };
         let sources = sources_of(es).into_iter().map(|source| (source.clone(), Some(revision(&source)))).collect();
         // One after the other: what a literal borrows is held until it is whole.
@@ -151,6 +153,7 @@ impl World {
             es: es.clone(),
             stores,
             began: at(second),
+            is_asked_for: false,
             namespace_labels: Some(Default::default()),
             seen,
             sources,
@@ -159,7 +162,7 @@ impl World {
             budget: Arc::default(),
             cancelled,
         };
-        keyferry_sync::run(&self.ports(), self, &settings(), look, Stores::planning(self)).await
+        keyferry_sync::run(&self.ports(), self, &settings(), Box::new(look), Stores::planning(self)).await
     }
 
     /// The ports that it answers.
@@ -341,7 +344,8 @@ impl Objects for World {
 
     async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
         self.called(format!("source {} {}", source.kind, source.name));
-        let version = |revision: &String| Some(Version { uid: source.name.clone(), revision: revision.clone() });
+        let version =
+            |revision: &String| Some(Version { uid: source.name.as_str().into(), revision: revision.as_str().into() });
         Ok(self.state().sources.get(source).map(|(revision, data)| (version(revision), data.clone())))
     }
 
@@ -379,7 +383,12 @@ impl Output for Target {
         self.world.failing("observe")?;
         let version = self.world.version();
         let state = self.world.state();
-        Ok(state.target.map(|(_, intact)| Observed { version, intact, written_at: state.written_at }))
+        Ok(state.target.map(|(_, intact)| Observed {
+            version,
+            intact,
+            written_at: state.written_at,
+            refresh_by: state.refresh_by,
+        }))
     }
 
     async fn apply(&mut self, content: &Content, presumed: Presumed<'_>) -> Result<Applied, Failure> {

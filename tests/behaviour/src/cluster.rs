@@ -225,7 +225,7 @@ pub fn api_version(kind: &str) -> &'static str {
         "PushSecret" | "ClusterPushSecret" => "external-secrets.io/v1alpha1",
         "ClusterExternalSecret" => "external-secrets.io/v1",
         "Fake" | "Password" | "UUID" | "MFA" | "VaultDynamicSecret" | "Grafana" | "GitlabDeployToken"
-        | "GeneratorState" | "ClusterGenerator" => "generators.external-secrets.io/v1alpha1",
+        | "STSSessionToken" | "GeneratorState" | "ClusterGenerator" => "generators.external-secrets.io/v1alpha1",
         "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding" => "admissionregistration.k8s.io/v1",
         "Widget" | "Latecomer" | "Unseen" => "keyferry.test/v1",
         "Lease" => "coordination.k8s.io/v1",

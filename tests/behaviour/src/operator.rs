@@ -43,7 +43,8 @@ impl Operator {
         // With the rights that the chart gives, so that tests find what it forgot.
         let kubeconfig = testbed.operator_kubeconfig()?;
         if let Some((namespace, name)) = lease(args) {
-            testbed.allow_lease(namespace, name)?;
+            let shards = args.iter().find_map(|arg| arg.strip_prefix("--shards=")?.parse().ok());
+            testbed.allow_leases(namespace, name, shards.unwrap_or(0))?;
         }
         // The servers of the testbed are on this machine.
         let own = "--allow-store-addresses=127.0.0.0/8,::1";

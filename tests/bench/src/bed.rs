@@ -115,6 +115,7 @@ pub fn api(client: Client, kind: &str, namespace: Option<&str>) -> Api<DynamicOb
         "ExternalSecret" | "SecretStore" | "ClusterSecretStore" | "ClusterExternalSecret" => {
             ("external-secrets.io", "v1")
         }
+        "Lease" => ("coordination.k8s.io", "v1"),
         _ => ("", "v1"),
     };
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));

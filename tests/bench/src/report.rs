@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::api::Line;
 use crate::fleet::Fleet;
+use crate::urgent::Waits;
 
 /// What a phase cost.
 #[derive(Clone, Debug, Serialize)]
@@ -54,6 +55,8 @@ pub struct Report {
     pub bare_seconds: f64,
     /// The phases in order.
     pub phases: Vec<Phase>,
+    /// How long those waited who created or edited one meanwhile.
+    pub waits: Vec<Waits>,
 }
 
 impl Phase {
@@ -92,6 +95,7 @@ impl Report {
             cores: std::thread::available_parallelism().map(usize::from).unwrap_or_default(),
             bare_seconds: bare.as_secs_f64(),
             phases,
+            waits: Vec::new(),
         }
     }
 
@@ -147,6 +151,12 @@ impl Report {
             self.bare_seconds,
             first / self.bare_seconds.max(0.001)
         );
+        for Waits { during, count, half, p99 } in &self.waits {
+            _ = writeln!(
+                text,
+                "{count} new and edited ones {during}: half are Ready in {half:.2} s, 99 % in {p99:.2} s."
+            );
+        }
         text
     }
 }

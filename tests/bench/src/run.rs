@@ -10,6 +10,7 @@ use crate::double::{Double, Rule};
 use crate::fleet::Fleet;
 use crate::report::{Phase, Report, progress};
 use crate::subject::Subject;
+use crate::urgent::{Waits, waits};
 use crate::watch::Watch;
 use crate::{bare, usage};
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub operator: Option<String>,
     /// How long idle refreshes are watched.
     pub idle: Duration,
+    /// How many are created and edited while all refresh, and as many again while all are rotated.
+    pub urgent: usize,
 }
 
 /// Everything that is running.
@@ -50,7 +53,7 @@ struct Before {
 
 /// Runs all phases; nothing is left running.
 pub async fn run(settings: Settings) -> Result<Report> {
-    let Settings { fleet, latency, operator, idle } = settings;
+    let Settings { fleet, latency, operator, idle, urgent } = settings;
     progress("starting a control plane");
     let bed = Bed::start().await?;
     let double = Double::start();
@@ -58,8 +61,9 @@ pub async fn run(settings: Settings) -> Result<Report> {
     let bare = bare::writes(&bed, &fleet).await.context("the bare client")?;
 
     progress(&format!("creating {} ExternalSecrets", fleet.objects));
-    fleet.put_store(&bed, &double).await?;
-    fleet.put_values(&bed, &double, 1).await?;
+    let with_urgent = Fleet { objects: fleet.objects + 2 * urgent, ..fleet.clone() };
+    with_urgent.put_store(&bed, &double).await?;
+    with_urgent.put_values(&bed, &double, 1).await?;
     bed.create(&fleet.external_secrets()).await?;
     double.script(Rule::delay(latency));
     let watch = Watch::open(&bed.client()).await?;
@@ -83,10 +87,12 @@ pub async fn run(settings: Settings) -> Result<Report> {
     run.fleet.put_values(&run.bed, &run.double, 2).await?;
     let ready = run.wait_for(2, "rotated").await?;
     let rotation = run.end("rotation", before, Some(ready)).await?;
+    let waits = if urgent > 0 { run.urgent(urgent).await? } else { Vec::new() };
 
     let Run { subject, fleet, .. } = run;
     subject.stop()?;
-    Ok(Report::new(&fleet, latency, operator, bare, vec![first, idle, rotation]))
+    let report = Report::new(&fleet, latency, operator, bare, vec![first, idle, rotation]);
+    Ok(Report { waits, ..report })
 }
 
 impl Run {
@@ -102,6 +108,18 @@ impl Run {
         let limit = LIMIT + Duration::from_secs(2 * fleet.interval);
         let done = watch.until(what, limit, || subject.check(), |seen| seen.missing(fleet, round)).await;
         done.with_context(|| format!("the end of the operator's log:\n{}", self.subject.log_end()))
+    }
+
+    /// Creates and edits some while all refresh, and while all are rotated.
+    async fn urgent(&mut self, count: usize) -> Result<Vec<Waits>> {
+        let first = self.fleet.objects;
+        progress("creating and editing some while all refresh");
+        let idle = waits(&self.bed, &self.watch, &self.fleet, first..first + count, 2).await?;
+        progress("creating and editing some while all are rotated");
+        self.fleet.put_values(&self.bed, &self.double, 3).await?;
+        let rotating = waits(&self.bed, &self.watch, &self.fleet, first + count..first + 2 * count, 3).await?;
+        self.wait_for(3, "rotated").await?;
+        Ok(vec![Waits::of("while all refresh", idle), Waits::of("while all are rotated", rotating)])
     }
 
     async fn idle(&mut self, time: Duration) -> Result<()> {

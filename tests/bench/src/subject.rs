@@ -26,7 +26,8 @@ impl Subject {
             Some(_) => testbed.kubeconfig(),
             None => {
                 // Where no pod says otherwise, the Lease is there.
-                testbed.allow_lease("default", "external-secrets-controller")?;
+                let shards = args.iter().find_map(|arg| arg.strip_prefix("--shards=")?.parse().ok());
+                testbed.allow_leases("default", "external-secrets-controller", shards.unwrap_or(0))?;
                 testbed.operator_kubeconfig()?
             }
         };

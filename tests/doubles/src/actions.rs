@@ -100,6 +100,20 @@ impl Double {
         state.tokens.clear();
     }
 
+    /// Gives the App another key beside those that it has: [`key`](Double::key) is that one.
+    ///
+    /// # Panics
+    /// Never: a key can be made.
+    pub fn add_key(&self) {
+        self.state().keys.push(RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"));
+    }
+
+    /// Takes no key any more but the last. What was given for another works on, as it does at GitHub.
+    pub fn retire(&self) {
+        let keys = &mut self.state().keys;
+        keys.drain(..keys.len().saturating_sub(1));
+    }
+
     /// Writes a secret of the organization, which these repositories see.
     pub fn put(&self, name: &str, value: &[u8], visibility: &str, repositories: &[u64]) {
         let held =
@@ -133,8 +147,8 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
     let (method, path) = asked.what();
     let ["api", "v3", path @ ..] = &path[..] else { return missing() };
     if (method, path) == ("POST", &["app", "installations", INSTALLATION, "access_tokens"]) {
-        let mut known = state.keys.iter().filter_map(|key| claims(asked, key.public_key().as_ref()));
-        if known.next().is_none_or(|claims| claims["iss"] != APP) {
+        let of_app = |key: &RsaKeyPair| claims(asked, key.public_key().as_ref()).is_some_and(|of| of["iss"] == APP);
+        if !state.keys.iter().any(of_app) {
             return asked::json(401, &json!({"message": "A JSON web token could not be decoded"}));
         }
         state.made += 1;

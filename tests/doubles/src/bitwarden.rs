@@ -11,6 +11,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::Server;
+use crate::trusted::Trusted;
 
 /// A running one; clones are the same.
 #[derive(Clone)]
@@ -19,9 +20,8 @@ pub struct Double {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
 struct State {
-    token: String,
+    tokens: Trusted,
     organization: String,
     secrets: Vec<Value>,
     made: u64,
@@ -33,7 +33,8 @@ struct State {
 impl Double {
     /// A server, by TLS as the real one insists on, that lets in whoever has this token.
     pub fn start(token: &str, organization: &str) -> Self {
-        let state = State { token: token.to_owned(), organization: organization.to_owned(), ..State::default() };
+        let (tokens, organization) = (Trusted::one(token), organization.to_owned());
+        let state = State { tokens, organization, secrets: Vec::new(), made: 0, always: None, is_read_only: false };
         let state = Arc::new(Mutex::new(state));
         let router = Router::new().fallback(handle).with_state(state.clone());
         Self { server: Server::start_tls(router), state }
@@ -74,7 +75,17 @@ impl Double {
 
     /// Lets in whoever has this token, and nobody else.
     pub fn set_token(&self, token: &str) {
-        token.clone_into(&mut self.lock().token);
+        self.lock().tokens = Trusted::one(token);
+    }
+
+    /// Lets in whoever has this token, too.
+    pub fn trust(&self, token: &str) {
+        self.lock().tokens.add(token);
+    }
+
+    /// Lets in nobody any more but with the last token that was trusted.
+    pub fn retire(&self) {
+        self.lock().tokens.retire();
     }
 
     /// Answers calls whose path ends so with this from now on.
@@ -124,7 +135,7 @@ impl State {
     }
 
     fn answer(&mut self, method: &str, path: &str, token: &str, body: &[u8]) -> (u16, String) {
-        if token != self.token {
+        if !self.tokens.holds(token) {
             return (400, "failed to login to bitwarden using access token: canary".to_owned());
         }
         if let Some((end, status, body)) = self.always.as_ref().filter(|(end, ..)| path.ends_with(end.as_str())) {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::asked::{self, Asked};
+use crate::trusted::Trusted;
 
 /// The id and the secret that log in.
 pub const CLIENT: (&str, &str) = ("c1-client", "canary-of-the-client-secret");
@@ -24,7 +25,8 @@ pub struct Double {
 }
 
 struct State {
-    secret: String,
+    /// Those of the one client.
+    known: Trusted,
     secrets: BTreeMap<String, Value>,
     sessions: BTreeMap<String, SystemTime>,
     logins: usize,
@@ -36,7 +38,7 @@ impl Double {
     pub fn start() -> Self {
         let (secrets, sessions) = (BTreeMap::new(), BTreeMap::new());
         let state =
-            State { secret: CLIENT.1.to_owned(), secrets, sessions, logins: 0, life: Duration::from_secs(3600) };
+            State { known: Trusted::one(CLIENT.1), secrets, sessions, logins: 0, life: Duration::from_secs(3600) };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
@@ -68,8 +70,18 @@ impl Double {
     /// Another secret of the client in place of the one that it has; all logins have ended.
     pub fn set_secret(&self, secret: &str) {
         let mut state = self.state();
-        secret.clone_into(&mut state.secret);
+        state.known = Trusted::one(secret);
         state.sessions.clear();
+    }
+
+    /// Lets in the client with this secret, too.
+    pub fn trust(&self, secret: &str) {
+        self.state().known.add(secret);
+    }
+
+    /// Lets in nobody any more but with the last secret that was trusted.
+    pub fn retire(&self) {
+        self.state().known.retire();
     }
 
     /// How long the tokens of logins are good from now on.
@@ -90,7 +102,7 @@ fn wrong(status: u16, message: &str) -> Response {
 fn answer(asked: &Asked, state: &mut State) -> Response {
     let (method, path) = asked.what();
     if (method, &path[..]) == ("POST", &["tenant", "com", "v1", "token"]) {
-        if [asked.text("client_id"), asked.text("client_secret")] != [CLIENT.0, &state.secret] {
+        if asked.text("client_id") != CLIENT.0 || !state.known.holds(asked.text("client_secret")) {
             return wrong(401, "unable to authenticate");
         }
         state.logins += 1;

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::asked::{self, Asked};
-use crate::signature::{self, OracleUser};
+use crate::signature::{self, OracleRequest, OracleUser};
 use crate::trusted::Trusted;
 use crate::{Account, Server};
 
@@ -277,7 +277,9 @@ fn is_by_oracle(asked: &Asked, state: &State) -> Option<bool> {
     let host = header("host")?;
     let region = host.strip_prefix("identity.")?.strip_suffix(".oraclecloud.com")?;
     let user = asked.text("userOcid");
-    let signed = state.oracle.has_signed("GET", &format!("/20160918/users/{user}"), &header, b"");
+    let target = format!("/20160918/users/{user}");
+    let request = OracleRequest { method: "GET", target: &target, header: &header, body: b"" };
+    let signed = state.oracle.has_signed(request);
     Some(region.split('-').count() == 3 && user == state.oracle.id() && signed)
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::asked::{self, Asked};
+use crate::trusted::Trusted;
 
 /// The API key that logs in.
 pub const KEY: &str = "canary-of-the-api-key";
@@ -23,7 +24,7 @@ pub struct Double {
 }
 
 struct State {
-    key: String,
+    keys: Trusted,
     vaults: Vec<(String, String)>,
     secrets: Vec<Secret>,
     last: usize,
@@ -41,7 +42,7 @@ struct Secret {
 impl Double {
     /// One with a vault without secrets.
     pub fn start() -> Self {
-        let state = State { key: KEY.to_owned(), vaults: Vec::new(), secrets: Vec::new(), last: 0 };
+        let state = State { keys: Trusted::one(KEY), vaults: Vec::new(), secrets: Vec::new(), last: 0 };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
@@ -90,7 +91,17 @@ impl Double {
 
     /// Another key in place of the one that there is.
     pub fn set_key(&self, key: &str) {
-        key.clone_into(&mut self.state().key);
+        self.state().keys = Trusted::one(key);
+    }
+
+    /// Lets in whoever has this key, too.
+    pub fn trust(&self, key: &str) {
+        self.state().keys.add(key);
+    }
+
+    /// Lets in nobody any more but with the last key that was trusted.
+    pub fn retire(&self) {
+        self.state().keys.retire();
     }
 }
 
@@ -124,7 +135,8 @@ fn shown(secret: &Secret) -> Value {
 }
 
 fn answer(asked: &Asked, state: &mut State) -> Response {
-    if asked.header("authorization") != format!("Bearer {}", state.key) {
+    let key = asked.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
+    if !state.keys.holds(key) {
         return wrong(401, "The API authentication you specified does not look like a valid credential.");
     }
     if asked.header("ngrok-version") != "2" {

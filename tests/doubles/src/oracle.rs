@@ -1,18 +1,21 @@
-//! Oracle Cloud Infrastructure Vault: secrets of a vault, with versions and tags, for whoever signs. Written from the vendor's
-//! documents alone: no client of theirs has spoken to it.
+//! Oracle Cloud Infrastructure Vault: secrets of a vault, with versions and tags, for whoever signs; and the metadata service of a
+//! machine, with who gives it tokens. Written from the vendor's documents alone: no client of theirs has spoken to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
 
 use crate::asked::{self, Asked};
+use crate::signature::OracleRequest;
 use crate::{OracleUser, Server};
 
 /// The vault, the compartment that it is in, and the key that its secrets are encrypted with.
@@ -36,6 +39,65 @@ struct State {
     hidden: BTreeSet<String>,
     /// Names of secrets that wait for their deletion, and until when they do.
     going: BTreeMap<String, Value>,
+    machine: Machine,
+}
+
+/// The machine that the metadata service speaks of.
+struct Machine {
+    /// Who signs with the key of its certificate.
+    leaf: OracleUser,
+    certificate: Vec<u8>,
+    /// The tokens that are good, each with the key that it was given for.
+    tokens: Vec<(String, Vec<u8>)>,
+    given: usize,
+    /// Whether no dynamic group has it.
+    is_stranger: bool,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let leaf = OracleUser::new(USER.0, "fed-x509", "");
+        let key = KeyPair::from_pem(&leaf.private_key()).expect("a key");
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "ocid1.instance.x");
+        params.distinguished_name.push(DnType::OrganizationalUnitName, format!("opc-tenant:{}", USER.0));
+        let certificate = params.self_signed(&key).expect("a certificate").der().to_vec();
+        let print = digest(&SHA1_FOR_LEGACY_USE_ONLY, &certificate);
+        let print: Vec<String> = print.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+        let leaf = leaf.with_fingerprint(print.join(":"));
+        Self { leaf, certificate, tokens: Vec::new(), given: 0, is_stranger: false }
+    }
+
+    /// What the metadata service has at this path.
+    fn tell(&self, asked: &Asked, path: &[&str]) -> Response {
+        let text = |text: String| asked::with(200, "text/plain", text, &[]);
+        match path {
+            _ if asked.header("authorization") != "Bearer Oracle" => wrong(401, "NotAuthenticated"),
+            ["identity", "cert.pem" | "intermediate.pem"] => text(crate::text::pem("CERTIFICATE", &self.certificate)),
+            ["identity", "key.pem"] => text(self.leaf.private_key()),
+            ["instance", "regionInfo"] => asked::json(
+                200,
+                &json!({"realmKey": "oc1", "realmDomainComponent": "oraclecloud.com", "regionKey": "FRA",
+                    "regionIdentifier": "eu-frankfurt-1"}),
+            ),
+            _ => missing(),
+        }
+    }
+
+    /// Gives a token for the key that is shown, to whoever has the certificate's.
+    fn federate(&mut self, asked: &Asked, request: OracleRequest<'_>) -> Response {
+        let certificate = STANDARD.decode(asked.text("certificate")).unwrap_or_default();
+        let public = STANDARD.decode(asked.text("publicKey")).unwrap_or_default();
+        let is_it = certificate == self.certificate && asked.body["intermediateCertificates"][0].is_string();
+        if self.is_stranger || !is_it || !self.leaf.has_signed(request) {
+            return wrong(401, "NotAuthenticated");
+        }
+        self.given += 1;
+        let claims = json!({"sub": "ocid1.instance.x", "exp": 4_102_444_800_u64, "n": self.given}).to_string();
+        let token = format!("canary-of-a-header.{}.canary-of-a-signature", URL_SAFE_NO_PAD.encode(claims));
+        self.tokens.push((token.clone(), public));
+        asked::json(200, &json!({ "token": token }))
+    }
 }
 
 struct Secret {
@@ -47,7 +109,8 @@ impl Double {
     /// One without secrets.
     pub fn start() -> Self {
         let users = vec![Arc::new(OracleUser::new(USER.0, USER.1, FINGERPRINT))];
-        let state = State { users, secrets: BTreeMap::new(), hidden: BTreeSet::new(), going: BTreeMap::new() };
+        let (secrets, hidden, going) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        let state = State { users, secrets, hidden, going, machine: Machine::new() };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
@@ -92,6 +155,16 @@ impl Double {
         state.users.drain(..old);
     }
 
+    /// How many tokens machines were given.
+    pub fn tokens_given(&self) -> usize {
+        self.state().machine.given
+    }
+
+    /// Takes the machine out of every dynamic group.
+    pub fn forget_machine(&self) {
+        self.state().machine.is_stranger = true;
+    }
+
     /// Writes a secret with these tags, as a new version where there was one. Gives the number of the version.
     pub fn put(&self, name: &str, value: &[u8], tags: &[(&str, &str)]) -> usize {
         let mut state = self.state();
@@ -125,10 +198,18 @@ fn wrong(status: u16, code: &str) -> Response {
 
 fn answer(asked: &Asked, target: &str, body: &[u8], state: &mut State) -> Response {
     let header = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    if !state.users.iter().any(|user| user.has_signed(&asked.method, target, &header, body)) {
+    let request = OracleRequest { method: &asked.method, target, header: &header, body };
+    let (method, path) = asked.what();
+    match (method, &path[..]) {
+        ("GET", ["opc", "v2", path @ ..]) => return state.machine.tell(asked, path),
+        ("POST", ["v1", "x509"]) => return state.machine.federate(asked, request),
+        _ => {}
+    }
+    let has_token = |(token, key): &(String, Vec<u8>)| request.is_signed_by(&format!("ST${token}"), key);
+    if !state.users.iter().any(|user| user.has_signed(request)) && !state.machine.tokens.iter().any(has_token) {
         return wrong(401, "NotAuthenticated");
     }
-    match (asked.method.as_str(), &asked.what().1[..]) {
+    match (method, &path[..]) {
         ("POST", ["20190301", "secretbundles", "actions", "getByName"]) => bundle(asked, state),
         ("GET", ["20180608", "secrets"]) => list(asked, state),
         ("POST", ["20180608", "secrets"]) => make(asked, state),

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::asked::{self, Asked};
+use crate::trusted::Trusted;
 
 /// The secret part of the key that logs in.
 pub const KEY: &str = "canary-of-the-secret-key";
@@ -22,7 +23,7 @@ pub const PLACE: (&str, &str) = ("fr-par", "6a1b-project");
 #[derive(Clone)]
 pub struct Double {
     server: Server,
-    key: Arc<Mutex<String>>,
+    keys: Arc<Mutex<Trusted>>,
     state: Arc<Mutex<Vec<Secret>>>,
 }
 
@@ -38,16 +39,17 @@ struct Secret {
 impl Double {
     /// One without secrets.
     pub fn start() -> Self {
-        let (key, state) = (Arc::new(Mutex::new(KEY.to_owned())), Arc::new(Mutex::new(Vec::new())));
-        let shared = (key.clone(), state.clone());
+        let (keys, state) = (Arc::new(Mutex::new(Trusted::one(KEY))), Arc::new(Mutex::new(Vec::new())));
+        let shared = (keys.clone(), state.clone());
         let router = Router::new().fallback(move |request: Request| {
-            let (key, state) = shared.clone();
+            let (keys, state) = shared.clone();
             async move {
-                let key = key.lock().expect("no test panics with it").clone();
-                answer(&Asked::of(request).await, &key, &mut state.lock().expect("no test panics with it"))
+                let asked = Asked::of(request).await;
+                let is_known = keys.lock().expect("no test panics with it").holds(asked.header("x-auth-token"));
+                answer(&asked, is_known, &mut state.lock().expect("no test panics with it"))
             }
         });
-        Self { server: Server::start(router), key, state }
+        Self { server: Server::start(router), keys, state }
     }
 
     /// The server.
@@ -78,7 +80,21 @@ impl Double {
 
     /// Another key in place of the one that there is.
     pub fn set_key(&self, key: &str) {
-        key.clone_into(&mut self.key.lock().expect("no test panics with it"));
+        *self.keys() = Trusted::one(key);
+    }
+
+    /// Lets in whoever has this key, too.
+    pub fn trust(&self, key: &str) {
+        self.keys().add(key);
+    }
+
+    /// Lets in nobody any more but with the last key that was trusted.
+    pub fn retire(&self) {
+        self.keys().retire();
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Trusted> {
+        self.keys.lock().expect("no test panics with it")
     }
 
     /// Disables all versions of a secret.
@@ -111,8 +127,8 @@ fn shown(secret: &Secret) -> Value {
     json!({"id": id, "name": name, "path": folder, "tags": tags, "version_count": versions.len(), "status": "ready"})
 }
 
-fn answer(asked: &Asked, key: &str, state: &mut Vec<Secret>) -> Response {
-    if asked.header("x-auth-token") != key {
+fn answer(asked: &Asked, is_known: bool, state: &mut Vec<Secret>) -> Response {
+    if !is_known {
         return asked::json(401, &json!({"type": "denied_authentication", "message": "authentication is denied"}));
     }
     let (method, path) = asked.what();

@@ -1,5 +1,6 @@
-//! Delinea Secret Server: secrets of a template's fields in folders, behind a login with a user's password. The vendor's client
-//! for Python reads from it; what writes is written from their library for Go, which was not tried with it.
+//! Delinea Secret Server: secrets of a template's fields in folders, behind a login with a user's password, or behind Delinea
+//! Platform. The vendor's client for Python reads from both; what writes is written from their library for Go, which was not
+//! tried with it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use crate::Server;
 use crate::asked::{self, Asked};
 use crate::text::pairs;
+use crate::trusted::Trusted;
 
 /// The user who logs in, with the password.
 pub const USER: (&str, &str) = ("reader", "canary-of-the-password");
@@ -34,13 +36,16 @@ pub struct Double {
 }
 
 struct State {
-    password: String,
+    /// The passwords of the one user.
+    passwords: Trusted,
     secrets: BTreeMap<u64, Secret>,
     sessions: BTreeMap<String, SystemTime>,
     denied: Vec<String>,
     logins: usize,
     life: Duration,
     last: u64,
+    /// Whether it is behind Platform, which is at its root, and names no other where that has a default.
+    platform: Option<bool>,
 }
 
 struct Secret {
@@ -54,14 +59,24 @@ struct Secret {
 impl Double {
     /// One without secrets.
     pub fn start() -> Self {
+        Self::start_as(None)
+    }
+
+    /// Delinea Platform, and a vault without secrets behind it.
+    pub fn start_platform() -> Self {
+        Self::start_as(Some(true))
+    }
+
+    fn start_as(platform: Option<bool>) -> Self {
         let state = State {
-            password: USER.1.to_owned(),
+            passwords: Trusted::one(USER.1),
             secrets: BTreeMap::new(),
             sessions: BTreeMap::new(),
             denied: Vec::new(),
             logins: 0,
             life: Duration::from_secs(1200),
             last: 0,
+            platform,
         };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
@@ -136,13 +151,28 @@ impl Double {
     /// Another password in place of the one that there is; all logins have ended.
     pub fn set_password(&self, password: &str) {
         let mut state = self.state();
-        password.clone_into(&mut state.password);
+        state.passwords = Trusted::one(password);
         state.sessions.clear();
+    }
+
+    /// Lets in the user with this password, too.
+    pub fn trust(&self, password: &str) {
+        self.state().passwords.add(password);
+    }
+
+    /// Lets in nobody any more but with the last password that was trusted.
+    pub fn retire(&self) {
+        self.state().passwords.retire();
     }
 
     /// How long the tokens of logins are good from now on.
     pub fn logins_last(&self, life: Duration) {
         self.state().life = life;
+    }
+
+    /// Platform's vault is its default no more.
+    pub fn lead_nowhere(&self) {
+        self.state().platform = Some(false);
     }
 
     /// How many logins there were.
@@ -157,7 +187,12 @@ fn wrong(status: u16, code: &str) -> Response {
 
 fn answer(asked: &Asked, sent: &BTreeMap<String, String>, state: &mut State) -> Response {
     let (method, path) = asked.what();
-    match (method, &path[..]) {
+    let path = match (state.platform, &path[..]) {
+        (None, path) => path,
+        (Some(_), ["vault", path @ ..]) => path,
+        (Some(has_default), path) => return platform(asked, sent, state, (method, path), has_default),
+    };
+    match (method, path) {
         ("POST", ["oauth2", "token"]) => return log_in(sent, state),
         ("GET", ["api", "v1", "healthcheck"]) => return asked::json(200, &json!({"Healthy": true})),
         _ => {}
@@ -166,7 +201,7 @@ fn answer(asked: &Asked, sent: &BTreeMap<String, String>, state: &mut State) -> 
     if state.sessions.get(token).is_none_or(|end| *end <= SystemTime::now()) {
         return asked::json(401, &json!({"message": "Authentication failed or expired token."}));
     }
-    match (method, &path[..]) {
+    match (method, path) {
         ("GET", ["api", "v1", "secret-templates", id]) if *id == TEMPLATE.0.to_string() => template(),
         ("GET", ["api", "v1", "secrets"]) => search(asked, state),
         ("POST", ["api", "v1", "secrets"]) => make(&asked.body, state),
@@ -190,10 +225,14 @@ fn answer(asked: &Asked, sent: &BTreeMap<String, String>, state: &mut State) -> 
 
 fn log_in(sent: &BTreeMap<String, String>, state: &mut State) -> Response {
     let sent = |name: &str| sent.get(name).map(String::as_str).unwrap_or_default();
-    let is_right = [sent("grant_type"), sent("username"), sent("password")] == ["password", USER.0, &state.password];
-    if !is_right || !["", DOMAIN].contains(&sent("domain")) {
+    let is_known = [sent("grant_type"), sent("username")] == ["password", USER.0];
+    if !is_known || !state.passwords.holds(sent("password")) || !["", DOMAIN].contains(&sent("domain")) {
         return asked::json(400, &json!({"error": "Login failed."}));
     }
+    session(state)
+}
+
+fn session(state: &mut State) -> Response {
     state.logins += 1;
     let token = format!("canary-of-session-{}", state.logins);
     state.sessions.insert(token.clone(), SystemTime::now() + state.life);
@@ -202,6 +241,41 @@ fn log_in(sent: &BTreeMap<String, String>, state: &mut State) -> Response {
         200,
         &json!({"access_token": token, "refresh_token": "r", "token_type": "bearer", "expires_in": seconds}),
     )
+}
+
+/// What Delinea Platform answers: how it is, logins, and which vaults there are behind it.
+fn platform(
+    asked: &Asked,
+    sent: &BTreeMap<String, String>,
+    state: &mut State,
+    what: (&str, &[&str]),
+    has_default: bool,
+) -> Response {
+    let of_form = |name: &str| sent.get(name).map(String::as_str).unwrap_or_default();
+    match what {
+        ("GET", ["health"]) => asked::json(200, &json!({"Healthy": true})),
+        ("POST", ["identity", "api", "oauth2", "token", "xpmplatform"]) => {
+            let asks = ["grant_type", "scope", "client_id"].map(of_form);
+            let is_known = asks == ["client_credentials", "xpmheadless", USER.0];
+            if is_known && state.passwords.holds(of_form("client_secret")) {
+                session(state)
+            } else {
+                asked::json(400, &json!({"error": "invalid_client"}))
+            }
+        }
+        ("GET", ["vaultbroker", "api", "vaults"]) => {
+            let token = asked.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
+            if !state.sessions.contains_key(token) {
+                return asked::json(401, &json!({"message": "not logged in"}));
+            }
+            let vault = |is_default: bool, path: &str| {
+                let url = format!("http://{}/{path}", asked.header("host"));
+                json!({"isDefault": is_default, "isActive": true, "connection": {"url": url}})
+            };
+            asked::json(200, &json!({"vaults": [vault(false, "another"), vault(has_default, "vault")]}))
+        }
+        _ => asked::json(404, &json!({"message": "there is nothing"})),
+    }
 }
 
 fn template() -> Response {

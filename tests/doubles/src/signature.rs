@@ -95,6 +95,55 @@ pub(crate) fn region(authorization: &str) -> Option<&str> {
     part(authorization, "Credential=")?.split('/').nth(2)
 }
 
+/// A request to Oracle's cloud, as it came.
+#[derive(Clone, Copy)]
+pub(crate) struct OracleRequest<'a> {
+    pub method: &'a str,
+    /// What is asked for.
+    pub target: &'a str,
+    /// Headers by name in lower case.
+    pub header: &'a dyn Fn(&str) -> Option<String>,
+    pub body: &'a [u8],
+}
+
+impl OracleRequest<'_> {
+    /// Whether it is signed under this id, by the key with this public half. A body must be signed, too.
+    pub fn is_signed_by(self, key_id: &str, public: &[u8]) -> bool {
+        self.check(key_id, public).is_some()
+    }
+
+    fn check(self, key_id: &str, public: &[u8]) -> Option<()> {
+        let Self { method, target, header, body } = self;
+        let shown = header("authorization")?;
+        let fields = shown.strip_prefix("Signature ")?;
+        let field = |name: &str| {
+            let (_, rest) = fields.split_once(&format!("{name}=\""))?;
+            rest.split_once('"').map(|(value, _)| value)
+        };
+        let is_ours = field("keyId")? == key_id && field("algorithm")? == "rsa-sha256" && field("version")? == "1";
+        let names: Vec<&str> = field("headers")?.split(' ').collect();
+        let must = ["date", "(request-target)", "host"].iter();
+        let of_body = ["content-length", "content-type", "x-content-sha256"];
+        let must: Vec<&str> = must.chain(of_body.iter().filter(|_| !body.is_empty())).copied().collect();
+        if !is_ours || !must.iter().all(|name| names.contains(name)) {
+            return None;
+        }
+        if !body.is_empty() && header("x-content-sha256")? != STANDARD.encode(digest::digest(&digest::SHA256, body)) {
+            return None;
+        }
+        let line = |name: &&str| {
+            let value = match *name {
+                "(request-target)" => format!("{} {target}", method.to_ascii_lowercase()),
+                name => header(name)?,
+            };
+            Some(format!("{name}: {value}"))
+        };
+        let text: Vec<String> = names.iter().map(line).collect::<Option<_>>()?;
+        let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public);
+        key.verify(text.join("\n").as_bytes(), &STANDARD.decode(field("signature")?).ok()?).ok()
+    }
+}
+
 /// A user of Oracle's cloud, and its key.
 pub struct OracleUser {
     tenancy: String,
@@ -128,49 +177,15 @@ impl OracleUser {
         &self.user
     }
 
-    /// Whether this request is signed by the user: the method and what is asked for as they came, and headers by name in
-    /// lower case. A body must be signed, too.
-    pub(crate) fn has_signed(
-        &self,
-        method: &str,
-        target: &str,
-        header: &dyn Fn(&str) -> Option<String>,
-        body: &[u8],
-    ) -> bool {
-        self.check(method, target, header, body).is_some()
+    /// The same whose key has this fingerprint.
+    pub(crate) fn with_fingerprint(self, fingerprint: String) -> Self {
+        Self { fingerprint, ..self }
     }
 
-    fn check(&self, method: &str, target: &str, header: &dyn Fn(&str) -> Option<String>, body: &[u8]) -> Option<()> {
-        let shown = header("authorization")?;
-        let fields = shown.strip_prefix("Signature ")?;
-        let field = |name: &str| {
-            let (_, rest) = fields.split_once(&format!("{name}=\""))?;
-            rest.split_once('"').map(|(value, _)| value)
-        };
+    /// Whether this request is signed by the user.
+    pub(crate) fn has_signed(&self, request: OracleRequest<'_>) -> bool {
         let Self { tenancy, user, fingerprint, .. } = self;
-        let is_ours = field("keyId")? == format!("{tenancy}/{user}/{fingerprint}")
-            && field("algorithm")? == "rsa-sha256"
-            && field("version")? == "1";
-        let names: Vec<&str> = field("headers")?.split(' ').collect();
-        let must = ["date", "(request-target)", "host"].iter();
-        let of_body = ["content-length", "content-type", "x-content-sha256"];
-        let must: Vec<&str> = must.chain(of_body.iter().filter(|_| !body.is_empty())).copied().collect();
-        if !is_ours || !must.iter().all(|name| names.contains(name)) {
-            return None;
-        }
-        if !body.is_empty() && header("x-content-sha256")? != STANDARD.encode(digest::digest(&digest::SHA256, body)) {
-            return None;
-        }
-        let line = |name: &&str| {
-            let value = match *name {
-                "(request-target)" => format!("{} {target}", method.to_ascii_lowercase()),
-                name => header(name)?,
-            };
-            Some(format!("{name}: {value}"))
-        };
-        let text: Vec<String> = names.iter().map(line).collect::<Option<_>>()?;
-        let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.pair.public_key().as_ref());
-        key.verify(text.join("\n").as_bytes(), &STANDARD.decode(field("signature")?).ok()?).ok()
+        request.is_signed_by(&format!("{tenancy}/{user}/{fingerprint}"), self.pair.public_key().as_ref())
     }
 }
 

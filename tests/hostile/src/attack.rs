@@ -51,6 +51,8 @@ pub enum Expect {
     One(&'static [&'static str]),
     /// Every ExternalSecret says it, or every PushSecret or store where there is none.
     Each(&'static [&'static str]),
+    /// They say nothing, and so many of his Deployments restart, neither more nor less.
+    Restarts(usize),
 }
 
 impl Attack {
@@ -67,6 +69,11 @@ impl Attack {
     /// Each of its objects must say one of these.
     pub const fn each(self, words: &'static [&'static str]) -> Self {
         Self { expect: Expect::Each(words), ..self }
+    }
+
+    /// So many of its Deployments restart.
+    pub const fn restarts(self, most: usize) -> Self {
+        Self { expect: Expect::Restarts(most), ..self }
     }
 
     /// It lasts so long.

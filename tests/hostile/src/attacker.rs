@@ -26,13 +26,14 @@ const ACCOUNT: &str = "mallory";
 const CONNECTIONS: usize = 16;
 
 /// All that he writes, in the order in which it goes: who refers first.
-const KINDS: [(&str, &str); 8] = [
+const KINDS: [(&str, &str); 9] = [
     ("external-secrets.io/v1", "ExternalSecret"),
     ("external-secrets.io/v1alpha1", "PushSecret"),
     ("external-secrets.io/v1", "SecretStore"),
     ("generators.external-secrets.io/v1alpha1", "Password"),
     ("generators.external-secrets.io/v1alpha1", "UUID"),
     ("generators.external-secrets.io/v1alpha1", "Fake"),
+    ("apps/v1", "Deployment"),
     ("v1", "ConfigMap"),
     ("v1", "Secret"),
 ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use keyferry_behaviour_tests::{Operator, cluster};
-use keyferry_testkit::{OPERATOR_NAMESPACE, Operator as Program, Testbed};
+use keyferry_testkit::{OPERATOR_ACCOUNT, OPERATOR_NAMESPACE, Operator as Program, Testbed};
 
 use crate::attacker::Attacker;
 use crate::honest::{self, Honest};
@@ -42,6 +42,7 @@ impl Ground {
     pub async fn start() -> Result<Self> {
         progress("starting a control plane");
         let testbed = tokio::task::spawn_blocking(|| cluster::private(&[])).await??;
+        allow_restarts(&testbed).context("the operator's rights over workloads")?;
         let listeners = Listeners::new()?;
         let attacker = Attacker::new(&testbed, listeners).await.context("the attacker")?;
         let honest = Honest::start(&testbed).await.context("the honest tenant")?;
@@ -104,12 +105,26 @@ fn arguments() -> Result<Vec<String>> {
         format!("--leader-election-id={LEASE}"),
         format!("--leader-election-namespace={LEASE_NAMESPACE}"),
         "--loglevel=info".to_owned(),
+        "--enable-restarts".to_owned(),
     ];
     let help = std::process::Command::new(Program::program()?).args(["run", "--help"]).output()?;
     if String::from_utf8_lossy(&help.stdout).contains(ALLOW) {
         args.push(format!("{ALLOW}=127.0.0.0/8"));
     }
     Ok(args)
+}
+
+/// Lets the operator restart workloads, as the chart does where its values say so.
+fn allow_restarts(testbed: &Testbed) -> Result<()> {
+    // Its rights without that are granted when it is first asked for.
+    testbed.operator_kubeconfig()?;
+    let chart = Testbed::chart()?;
+    let chart = chart.to_str().context("the chart's folder is no text")?;
+    let args = ["template", OPERATOR_ACCOUNT, chart, "--namespace", OPERATOR_NAMESPACE];
+    let rights = ["--show-only", "templates/rbac.yaml", "--set", "restarts.enabled=true"];
+    let manifest = testbed.helm(&[args.as_slice(), &rights].concat(), "")?;
+    testbed.kubectl(&["apply", "--server-side", "--force-conflicts", "--filename=-"], &manifest)?;
+    Ok(())
 }
 
 /// The operator's own token, by which it is known where it is sent.

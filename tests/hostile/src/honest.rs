@@ -1,5 +1,5 @@
-//! The tenant who behaves: a few ExternalSecrets whose values change all the time, one that somebody edits by hand, and
-//! new ones. How long each change takes to arrive is what attacks must not touch.
+//! The tenant who behaves: a few ExternalSecrets whose values change all the time, one that somebody edits by hand, new ones,
+//! and a workload that restarts. How long each change takes to arrive is what attacks must not touch.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_bench::Double;
 use keyferry_testkit::Testbed;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client};
@@ -33,9 +33,17 @@ const BETWEEN: Duration = Duration::from_secs(2);
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Where a Deployment has for which change it was restarted.
+pub const RESTARTED_FOR: &str = "/spec/template/metadata/annotations/keyferry.io~1restarted-for";
+
+/// How long it is waited for another change before anybody restarts: that is nobody's delay.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// The tenant at work, until this is dropped.
 pub struct Honest {
     changes: Arc<Changes>,
+    /// Of these one takes ten seconds and more: nobody waits for the next.
+    restarts: Arc<Changes>,
     _tasks: JoinSet<()>,
 }
 
@@ -46,6 +54,8 @@ pub struct Service {
     pub slowest: Duration,
     /// How many arrived.
     pub arrived: usize,
+    /// By how much a restart was late at most.
+    pub restart: Duration,
 }
 
 #[derive(Default)]
@@ -92,7 +102,12 @@ impl Honest {
         for object in objects(&hand.double) {
             put(&client, NAMESPACE, &object).await?;
         }
-        let (changes, secrets) = (Arc::new(Changes::default()), Secrets::default());
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RESTARTS}});
+        put(&client, RESTARTS, &namespace).await?;
+        for object in objects_of_restarts(&hand.double) {
+            put(&client, RESTARTS, &object).await?;
+        }
+        let (changes, restarts, secrets) = (Arc::<Changes>::default(), Arc::<Changes>::default(), Secrets::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(follow(client, secrets.clone()));
         for n in 0..4 {
@@ -100,26 +115,25 @@ impl Honest {
         }
         tasks.spawn(go_on("fake-0".to_owned(), changes.clone(), secrets.clone(), hand.clone(), Hand::rewrite));
         tasks.spawn(go_on("edited-0".to_owned(), changes.clone(), secrets.clone(), hand.clone(), Hand::edit));
+        tasks.spawn(restart(restarts.clone(), hand.clone()));
         tasks.spawn(go_on("fresh".to_owned(), changes.clone(), secrets, hand, Hand::add));
-        Ok(Self { changes, _tasks: tasks })
+        Ok(Self { changes, restarts, _tasks: tasks })
     }
 
     /// How changes have fared.
     pub fn service(&self) -> Service {
-        let changes = self.changes.lock();
-        let slowest = changes
-            .values()
-            .map(|change| change.slowest.max(change.since.map_or(Duration::ZERO, |since| since.elapsed())));
-        Service {
-            slowest: slowest.max().unwrap_or_default(),
-            arrived: changes.values().map(|change| change.arrived).sum(),
-        }
+        let arrived = self.changes.lock().values().map(|change| change.arrived).sum();
+        Service { slowest: self.changes.slowest(), arrived, restart: self.restarts.slowest() }
     }
 
     /// Counts anew. What is on its way has been since before, and stays so.
     pub fn forget(&self) {
         for change in self.changes.lock().values_mut() {
             (change.slowest, change.arrived) = (Duration::ZERO, 0);
+        }
+        // One that waited while nobody ran is not held against who comes up.
+        for change in self.restarts.lock().values_mut() {
+            (change.slowest, change.since) = (Duration::ZERO, change.since.map(|since| since.max(Instant::now())));
         }
     }
 
@@ -144,6 +158,12 @@ impl Honest {
 impl Changes {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Change>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The longest that one took, or has been taking.
+    fn slowest(&self) -> Duration {
+        let took = |change: &Change| change.slowest.max(change.since.map_or(Duration::ZERO, |since| since.elapsed()));
+        self.lock().values().map(took).max().unwrap_or_default()
     }
 
     /// Those of which none arrived since they were so many, or of which one is under way for long.
@@ -188,6 +208,34 @@ fn objects(double: &Double) -> Vec<Value> {
     all.push(external_secret("fake-0", "fake", "value"));
     all.push(external_secret("edited-0", "stored", "still"));
     all
+}
+
+/// What restarts, its ExternalSecret, and their namespace: where other Secrets change all the time restarts wait for a minute.
+const RESTARTS: &str = "honest-restarts";
+
+/// All that is there.
+fn objects_of_restarts(double: &Double) -> Vec<Value> {
+    double.set(RESTARTS, &value(0));
+    let mut all = objects(double);
+    all.retain(|object| ["login", "stored"].iter().any(|name| object["metadata"]["name"] == *name));
+    all.extend([external_secret(RESTARTS, "stored", RESTARTS), workload()]);
+    all
+}
+
+/// A Deployment which restarts for its Secret, and which is not waited for: attackers may keep who would roll it out busy.
+fn workload() -> Value {
+    let labels = json!({"app": RESTARTS});
+    let pods = json!({"containers": [{
+        "name": "app", "image": "localhost/none", "envFrom": [{"secretRef": {"name": RESTARTS}}],
+    }]});
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": RESTARTS, "annotations": {"keyferry.io/restart": "true"}},
+        "spec": {
+            "replicas": 0, "paused": true, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pods},
+        },
+    })
 }
 
 fn store(name: &str, provider: &Value) -> Value {
@@ -276,6 +324,39 @@ async fn go_on<F: Future<Output = Result<Wanted>> + Send>(
         }
         tokio::time::sleep(BETWEEN.saturating_sub(took).max(Duration::from_millis(100))).await;
     }
+}
+
+/// Changes a value, waits until the workload has restarted for it, and so on.
+async fn restart(restarts: Arc<Changes>, hand: Hand) {
+    let workloads = api(&hand.client, RESTARTS, "apps/v1", "Deployment");
+    let secrets = api(&hand.client, RESTARTS, "v1", "Secret");
+    // For its first sync nobody restarts.
+    while secrets.get(RESTARTS).await.is_err() {
+        tokio::time::sleep(10 * LOOK_EVERY).await;
+    }
+    for round in 1.. {
+        let before = loop {
+            match noted(&workloads).await {
+                Some(noted) => break noted,
+                None => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        };
+        hand.double.set(RESTARTS, &value(round));
+        restarts.lock().entry(RESTARTS.to_owned()).or_default().since = Some(Instant::now() + QUIET);
+        while noted(&workloads).await.is_none_or(|now| now == before) {
+            tokio::time::sleep(10 * LOOK_EVERY).await;
+        }
+        if let Some(change) = restarts.lock().get_mut(RESTARTS) {
+            let took = change.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+            (change.slowest, change.arrived) = (change.slowest.max(took), change.arrived + 1);
+        }
+    }
+}
+
+/// For which change the workload was restarted; `None` where the API server does not answer.
+async fn noted(workloads: &Api<DynamicObject>) -> Option<Value> {
+    let found = workloads.get(RESTARTS).await.ok()?;
+    Some(found.data.pointer(RESTARTED_FOR).cloned().unwrap_or_default())
 }
 
 /// Keeps what the Secrets of the namespace hold.

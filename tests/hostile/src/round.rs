@@ -186,6 +186,7 @@ async fn told_in_time(ground: &Ground, attack: &Attack, objects: &[Value], refus
 async fn told(ground: &Ground, attack: &Attack, objects: &[Value], refused: &Refused) -> Result<Told> {
     let (words, each) = match attack.expect {
         Expect::Nothing => return Ok(Told::default()),
+        Expect::Restarts(most) => return restarted(ground, attack, most).await,
         Expect::One(words) => (words, false),
         Expect::Each(words) => (words, true),
     };
@@ -214,6 +215,20 @@ async fn told(ground: &Ground, attack: &Attack, objects: &[Value], refused: &Ref
         }
     }
     Ok(told)
+}
+
+/// Whether so many of his Deployments were restarted.
+async fn restarted(ground: &Ground, attack: &Attack, wanted: usize) -> Result<Told> {
+    let all = ground.attacker.list("Deployment").await?;
+    let own = all.iter().filter(|workload| attack.owns(workload["metadata"]["name"].as_str().unwrap_or_default()));
+    let count = own.filter(|workload| workload.pointer(honest::RESTARTED_FOR).is_some()).count();
+    let said = format!("{count} workloads restart, of {wanted}");
+    let told = Told { wanted: 1, ..Told::default() };
+    Ok(if count == wanted {
+        Told { found: 1, first: Some(said), ..told }
+    } else {
+        Told { missing: Some(said), ..told }
+    })
 }
 
 /// Reason and message of the condition Ready.
@@ -266,6 +281,8 @@ fn faults(readings: &Readings, service: Service, memory: f64) -> Vec<String> {
     unless(readings.peak_mib <= memory, format!("{:.0} MiB of memory, of {memory:.0}", readings.peak_mib));
     let slowest = service.slowest;
     unless(slowest <= CHANGE, format!("a change of the honest tenant took {:.1} s", slowest.as_secs_f64()));
+    let late = service.restart;
+    unless(late <= CHANGE, format!("a restart of the honest tenant's was {:.1} s late", late.as_secs_f64()));
     unless(readings.health_failures == 0, format!("health did not answer {} times", readings.health_failures));
     readings.lease_faults.iter().for_each(|fault| unless(false, format!("the Lease: {fault}")));
     faults
@@ -305,8 +322,8 @@ mod tests {
             lease_faults: vec!["it changed hands".into()],
             ..Readings::default()
         };
-        let slow = Service { slowest: Duration::from_secs(11), arrived: 1 };
-        assert_eq!(faults(&ill, slow, 256.0).len(), 5);
+        let slow = Service { slowest: Duration::from_secs(11), arrived: 1, restart: Duration::from_secs(11) };
+        assert_eq!(faults(&ill, slow, 256.0).len(), 6);
     }
 
     #[test]

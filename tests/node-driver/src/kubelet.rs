@@ -27,7 +27,10 @@ pub struct Kubelet {
     folder: TempDir,
     driver: Option<Operator>,
     args: Vec<String>,
+    environment: Vec<(String, String)>,
     kubeconfig: PathBuf,
+    /// Where it tells of its health.
+    port: u16,
 }
 
 /// A volume of a pod, as the kubelet asks for it.
@@ -87,26 +90,28 @@ fn needs_root() {
 }
 
 impl Kubelet {
-    /// A folder, and a driver that has begun with these flags more.
-    pub async fn start(kubeconfig: PathBuf, args: &[&str]) -> Self {
+    /// A folder, and a driver that has begun with these flags more, and this in its environment.
+    pub async fn start(kubeconfig: PathBuf, args: &[&str], environment: &[(&str, String)]) -> Self {
         needs_root();
         let folder = tempfile::Builder::new().prefix("kf-node-").tempdir().expect("a folder");
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let mut kubelet = Self { folder, driver: None, args, kubeconfig };
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let mut kubelet = Self { folder, driver: None, args, environment, kubeconfig, port: 0 };
         kubelet.begin().await;
         kubelet
     }
 
     /// Starts the driver, anew where it was killed.
     pub async fn begin(&mut self) {
-        let port = Operator::free_port().expect("a port");
+        self.port = Operator::free_port().expect("a port");
         let builder = Operator::builder().args(["node", "--node-name=node-1", "--loglevel=debug"]);
         let builder = builder.arg(format!("--kubelet-dir={}", self.folder.path().display()));
         let builder = builder.arg(format!("--kubeconfig={}", self.kubeconfig.display()));
-        let builder = builder.arg(format!("--metrics-addr=127.0.0.1:{port}"));
+        let builder = builder.arg(format!("--metrics-addr=127.0.0.1:{}", self.port));
         let folder = self.folder.path().display().to_string();
         let args: Vec<String> = self.args.iter().map(|arg| arg.replace(FOLDER, &folder)).collect();
         let builder = builder.arg("--allow-store-addresses=127.0.0.0/8").args(&args).log_file(self.log_file());
+        let builder = self.environment.iter().fold(builder, |builder, (name, value)| builder.env(name, value));
         self.driver = Some(builder.spawn().expect("the driver starts"));
         eventually(Duration::from_secs(60), || async { self.name().await }).await;
     }
@@ -118,6 +123,19 @@ impl Kubelet {
     /// All that the driver has told, its records of deliveries among it.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Where it tells of its health.
+    pub fn health_url(&self) -> String {
+        format!("http://127.0.0.1:{}/healthz", self.port)
+    }
+
+    /// The most memory that it has had, in MiB; what is mounted is none of it.
+    pub fn peak_mib(&self) -> f64 {
+        let id = self.driver.as_ref().expect("it runs").id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
     }
 
     /// Ends it as a crash does.

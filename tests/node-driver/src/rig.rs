@@ -53,14 +53,24 @@ impl Deref for Rig {
 impl Rig {
     /// With these flags of the driver.
     pub async fn new(name: &str, args: &[&str]) -> Self {
+        Self::of(Self::base(name).await, args).await
+    }
+
+    /// With this in the driver's environment.
+    pub async fn within(name: &str, environment: &[(&str, String)]) -> Self {
+        let base = Self::base(name).await;
+        let kubelet = Kubelet::start(base.kubeconfig.clone(), &[], environment).await;
+        Self { base, kubelet }
+    }
+
+    async fn base(name: &str) -> Base {
         let testbed = tokio::task::spawn_blocking(Testbed::shared).await.expect("a testbed");
-        let base = Base::new(testbed, name, testbed.vault_url()).await;
-        Self::of(base, args).await
+        Base::new(testbed, name, testbed.vault_url()).await
     }
 
     /// The same of what is there already.
     pub async fn of(base: Base, args: &[&str]) -> Self {
-        let kubelet = Kubelet::start(base.kubeconfig.clone(), args).await;
+        let kubelet = Kubelet::start(base.kubeconfig.clone(), args, &[]).await;
         Self { base, kubelet }
     }
 
@@ -191,16 +201,21 @@ impl Base {
         self.testbed.kubectl(&args, input).expect("kubectl")
     }
 
-    /// The store, and an ExternalSecret of it, with this more in its target.
-    pub fn declare(&self, name: &str, target: Value) {
+    /// A store at this URL, whose login is whoever mounts.
+    pub fn store(&self, name: &str, url: &str) {
         let auth = json!({
             "mountPath": self.namespace.name(), "role": "app",
             "serviceAccountRef": {"name": "whoever-mounts", "audiences": ["vault"]},
         });
         let vault = json!({
-            "server": self.url, "path": "secret", "version": "v2", "auth": {"kubernetes": auth},
+            "server": url, "path": "secret", "version": "v2", "auth": {"kubernetes": auth},
         });
-        self.apply("SecretStore", "vault", json!({"loginBy": "Mount", "provider": {"vault": vault}}));
+        self.apply("SecretStore", name, json!({"loginBy": "Mount", "provider": {"vault": vault}}));
+    }
+
+    /// The store, and an ExternalSecret of it, with this more in its target.
+    pub fn declare(&self, name: &str, target: Value) {
+        self.store("vault", &self.url);
         let mut policy = json!({"creationPolicy": "None"});
         for (field, value) in target.as_object().into_iter().flatten() {
             policy[field] = value.clone();
@@ -241,8 +256,13 @@ impl Base {
 
     /// A call of the kubelet for a pod of this account, with fresh tokens.
     pub async fn ask(&self, pod: &str, account: &str, external_secret: &str) -> Ask {
+        self.ask_with(pod, account, external_secret, &["", "vault"]).await
+    }
+
+    /// The same with tokens of these audiences; none is the API server's own.
+    pub async fn ask_with(&self, pod: &str, account: &str, external_secret: &str, audiences: &[&str]) -> Ask {
         let mut tokens = json!({});
-        for audience in ["", "vault"] {
+        for &audience in audiences {
             let audiences = if audience.is_empty() { vec![] } else { vec![audience.to_owned()] };
             let spec =
                 TokenRequestSpec { audiences: Some(audiences), expiration_seconds: Some(3600), ..Default::default() };

@@ -39,11 +39,23 @@ pub trait Counterpart: Send + Sync {
     /// `spec.provider` of the store, which logs in with keys of the Secret of this name.
     fn provider(&self, secret: &str) -> Value;
 
-    /// What the ExternalSecret fetches: a `remoteRef`, whose value is what [`put`](Counterpart::put) wrote.
+    /// Whether nobody is shown what it holds: then a PushSecret writes into it, and nobody else.
+    fn is_write_only(&self) -> bool {
+        false
+    }
+
+    /// The `remoteRef` of what is fetched, whose value is what [`put`](Counterpart::put) wrote last; or of what is pushed.
     fn remote(&self) -> Value;
 
     /// Writes a value there.
-    async fn put(&self, value: &str) -> Result<()>;
+    async fn put(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// What was pushed there.
+    fn held(&self) -> Option<String> {
+        None
+    }
 
     /// Makes a new credential, as texts of the Secret, which no log may show; those before stay good.
     async fn credential(&self) -> Result<Value>;

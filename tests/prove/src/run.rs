@@ -1,9 +1,8 @@
 //! How stores are put to the proof.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use keyferry_behaviour_tests::Rig;
 use keyferry_behaviour_tests::operator::series;
 use keyferry_behaviour_tests::rig::Ready;
@@ -45,7 +44,7 @@ pub struct Proof {
 pub async fn prove(rig: &mut Rig, lasting: Duration) -> Result<Proof> {
     let all = stores::all(rig).await;
     for store in &all {
-        store.put("begin").await?;
+        put(rig, &**store, "begin").await?;
         give_credential(rig, &**store).await?;
         let provider = store.provider(&secret_of(&**store));
         let spec = json!({"provider": provider, "refreshInterval": 10});
@@ -55,13 +54,13 @@ pub async fn prove(rig: &mut Rig, lasting: Duration) -> Result<Proof> {
     let args: Vec<String> = all.iter().flat_map(|store| store.args()).collect();
     rig.start(&args.iter().map(String::as_str).collect::<Vec<_>>()).await;
     for store in &all {
-        let name = store_of(rig, &**store);
-        rig.until_ready(store.kind(), &name, "True", "Valid", &[]).await;
-        let data = json!([{"secretKey": "value", "remoteRef": store.remote()}]);
-        let reference = json!({"name": name, "kind": store.kind()});
-        let spec = json!({"refreshInterval": "1s", "secretStoreRef": reference, "data": data});
-        rig.external_secret(store.name(), spec).await;
-        rig.until_texts(store.name(), json!({"value": "begin"})).await;
+        rig.until_ready(store.kind(), &store_of(rig, &**store), "True", "Valid", &[]).await;
+        ask(rig, &**store).await;
+        rig.until(format!("the first value of {}", store.name()), async |rig: &Rig| match shown(rig, &**store).await {
+            Some(value) if value == "begin" => Ok(()),
+            other => bail!("{other:?}"),
+        })
+        .await;
     }
     let mut proof = Proof { stores: all.iter().map(|store| store.name()).collect(), ..Proof::default() };
     let end = Instant::now() + lasting;
@@ -112,6 +111,44 @@ fn store_of(rig: &Rig, store: &dyn Counterpart) -> String {
     }
 }
 
+/// The Secret that is pushed, where the store can only be written.
+fn source_of(store: &dyn Counterpart) -> String {
+    format!("{}-source", store.name())
+}
+
+/// Has the value that the store holds fetched, or one pushed into it.
+async fn ask(rig: &Rig, store: &dyn Counterpart) {
+    let reference = json!({"name": store_of(rig, store), "kind": store.kind()});
+    if store.is_write_only() {
+        let data = json!([{"match": {"secretKey": "value", "remoteRef": store.remote()}}]);
+        let selector = json!({"secret": {"name": source_of(store)}});
+        let spec = json!({"refreshInterval": "1s", "secretStoreRefs": [reference], "selector": selector, "data": data});
+        rig.apply("PushSecret", store.name(), json!({ "spec": spec })).await;
+    } else {
+        let data = json!([{"secretKey": "value", "remoteRef": store.remote()}]);
+        let spec = json!({"refreshInterval": "1s", "secretStoreRef": reference, "data": data});
+        rig.external_secret(store.name(), spec).await;
+    }
+}
+
+/// Writes a value to where it is taken from.
+async fn put(rig: &Rig, store: &dyn Counterpart, value: &str) -> Result<()> {
+    if store.is_write_only() {
+        rig.secret(&source_of(store), json!({ "value": value })).await;
+        return Ok(());
+    }
+    store.put(value).await
+}
+
+/// The value that has arrived.
+async fn shown(rig: &Rig, store: &dyn Counterpart) -> Option<String> {
+    if store.is_write_only() {
+        return store.held();
+    }
+    let mut texts = rig.texts(store.name()).await.filter(|texts| texts.len() == 1)?;
+    texts.remove("value")
+}
+
 async fn give_credential(rig: &Rig, store: &dyn Counterpart) -> Result<()> {
     let credential = store.credential().await?;
     let texts = credential.as_object().into_iter().flat_map(|texts| texts.values()).filter_map(|text| text.as_str());
@@ -127,15 +164,18 @@ async fn give_credential(rig: &Rig, store: &dyn Counterpart) -> Result<()> {
 /// A new value everywhere, and all of them arrive, while everything stays Ready.
 async fn change_values(rig: &Rig, all: &[Box<dyn Counterpart>], value: &str, proof: &mut Proof) -> Result<()> {
     for store in all {
-        store.put(value).await?;
+        let before = store.remote();
+        put(rig, &**store, value).await?;
+        if store.remote() != before {
+            ask(rig, &**store).await;
+        }
     }
     let began = Instant::now();
-    let wanted = BTreeMap::from([("value".to_owned(), value.to_owned())]);
     loop {
         let mut open = Vec::new();
         for store in all {
             look(rig, &**store).await?;
-            if rig.texts(store.name()).await.as_ref() != Some(&wanted) {
+            if shown(rig, &**store).await.as_deref() != Some(value) {
                 open.push(store.name());
             }
         }
@@ -167,7 +207,8 @@ async fn change_credentials(rig: &Rig, all: &[Box<dyn Counterpart>], proof: &mut
 
 /// An error where the store or its ExternalSecret is anything but Ready.
 async fn look(rig: &Rig, store: &dyn Counterpart) -> Result<()> {
-    for (kind, name) in [(store.kind(), store_of(rig, store)), ("ExternalSecret", store.name().to_owned())] {
+    let asks = if store.is_write_only() { "PushSecret" } else { "ExternalSecret" };
+    for (kind, name) in [(store.kind(), store_of(rig, store)), (asks, store.name().to_owned())] {
         match rig.ready(kind, &name).await {
             Some(Ready { status, reason, message, .. }) if status != "True" => {
                 return Err(anyhow!("{kind} {name}: {reason}: {message}"));

@@ -1,6 +1,6 @@
 //! The operator of tests has the rights that the chart gives it and no more: tests find what the chart forgot.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
@@ -29,7 +29,7 @@ const TOKEN_LASTS: &str = "24h";
 #[derive(Debug, Default)]
 pub(crate) struct Granted {
     kubeconfig: OnceLock<Result<PathBuf, String>>,
-    leases: Mutex<BTreeSet<(String, String)>>,
+    leases: Mutex<BTreeMap<(String, String), u32>>,
 }
 
 impl Testbed {
@@ -48,19 +48,25 @@ impl Testbed {
     /// Lets that account have a Lease of another name or in another namespace than the chart's default, as the chart
     /// does where its values say so.
     pub fn allow_lease(&self, namespace: &str, name: &str) -> Result<()> {
+        self.allow_leases(namespace, name, 0)
+    }
+
+    /// The same, with those of so many shards.
+    pub fn allow_leases(&self, namespace: &str, name: &str, shards: u32) -> Result<()> {
         let mut leases = self.granted().leases.lock().unwrap_or_else(PoisonError::into_inner);
         let lease = (namespace.to_owned(), name.to_owned());
-        if !leases.contains(&lease) {
+        if leases.get(&lease).is_none_or(|granted| *granted < shards) {
             let values = &[
                 // The name of the Role, which several Leases of a namespace must not share.
                 format!("fullnameOverride={name}"),
                 format!("serviceAccount.name={OPERATOR_ACCOUNT}"),
                 format!("extraArgs.leader-election-id={name}"),
                 format!("extraArgs.leader-election-namespace={namespace}"),
+                format!("extraArgs.shards={shards}"),
             ];
             let manifest = self.rendered(values, &["templates/rbac-lease.yaml"])?;
             self.kubectl(&["apply", "--server-side", "--force-conflicts", "--filename=-"], &manifest)?;
-            leases.insert(lease);
+            leases.insert(lease, shards);
         }
         Ok(())
     }

@@ -92,3 +92,46 @@ fn the_site_names_every_page() {
     let missing: Vec<String> = pages.filter(|page| !named.contains(page)).collect();
     assert!(missing.is_empty(), "docs/SUMMARY.md does not name {missing:?}");
 }
+
+/// The reasons of events in a source: what stands behind `Severity::...,` as text or as a constant of that file, and what the
+/// record of a sync names apart.
+fn reasons(text: &str) -> BTreeSet<String> {
+    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let value = |after: &str| match after.strip_prefix('"') {
+        Some(rest) => rest.split('"').next().map(str::to_owned),
+        None => {
+            let name: String = after.chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
+            let (_, rest) = text.split_once(&format!("const {name}: &str = \""))?;
+            rest.split('"').next().map(str::to_owned)
+        }
+    };
+    let before = [
+        "Severity::Normal, ",
+        "Severity::Warning, ",
+        "normal(",
+        "done = match synced.change { TargetChange::Created => Some((",
+        "TargetChange::Updated => Some((",
+        "TargetChange::Deleted => Some((",
+    ];
+    let found = before.iter().flat_map(|before| text.split(before).skip(1)).filter_map(value);
+    found.filter(|reason| reason.starts_with(|c: char| c.is_ascii_uppercase()) && !reason.contains(' ')).collect()
+}
+
+#[test]
+fn the_page_about_troubles_has_every_event_and_no_other() {
+    let sources = ["sync", "push", "cluster", "node", "src"].into_iter().flat_map(files);
+    let sources =
+        sources.filter(|file| file.ends_with(".rs") && !file.ends_with("tests.rs") && !file.contains("/tests/"));
+    let told: BTreeSet<String> = sources.flat_map(|file| reasons(&read(&file))).collect();
+    assert!(told.len() > 12, "the check found its subjects: {told:?}");
+    let page = read("docs/troubleshooting.md");
+    let (_, events) = page.split_once("\n## Events\n").expect("there is such a heading");
+    let events = events.split("\n## ").next().unwrap_or_default();
+    let rows = events.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(
+        rows.map(str::to_owned).collect::<BTreeSet<_>>(),
+        told,
+        "the table of events in docs/troubleshooting.md"
+    );
+}

@@ -6,6 +6,7 @@
 //! `quay` and `cloudsmith`.
 
 mod proof;
+pub(crate) use proof::end_of;
 pub(crate) mod github;
 mod gitlab;
 mod grafana;

@@ -16,7 +16,7 @@ use keyferry_provider_core::{
     Answer, Blame, BuildContext, BuildFuture, CaRef, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata,
     Page, PropertyLookup, Provider, Push, Query, Reach, Registration, Remote, json, one_by_one,
 };
-use keyferry_provider_http::{Ca, Fields, server_url};
+use keyferry_provider_http::{Ca, Fields, secure_url, server_url};
 use serde::Deserialize;
 
 use self::login::{Login, Who};
@@ -48,7 +48,7 @@ const VENDOR: Vendor = Vendor {
 /// How many secrets of one name are looked through.
 const SAME_NAME: usize = 100;
 
-/// Under this end of a name Delinea Platform is found.
+/// Under this end of a name Delinea Platform is found; one of another name says so itself.
 const PLATFORM: &str = "delinea.app";
 
 /// What is said of a secret that is not shown: nobody tells whether it is there.
@@ -92,12 +92,7 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         let url = needed_text(spec.server_url, VENDOR.fields.server)?;
         let server = server_url(&url, VENDOR.fields.server, "https://example.secretservercloud.com")?;
         let host = server.host_str().unwrap_or_default().trim_end_matches('.');
-        if host.strip_suffix(PLATFORM).is_some_and(|before| before.is_empty() || before.ends_with('.')) {
-            let field = VENDOR.fields.server;
-            return Err(Error::invalid(format!(
-                "{field} is the address of Delinea Platform, which only leads to the vault and is not supported: name the vault's own"
-            )));
-        }
+        let is_platform = host.strip_suffix(PLATFORM).is_some_and(|before| before.is_empty() || before.ends_with('.'));
         let who = match spec.token {
             Some(token) => Who::Token(token),
             None => Who::User {
@@ -109,12 +104,37 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         let ca = Ca::new(spec.ca_bundle, spec.ca_provider, "spec.provider.secretserver")?;
         let client = Arc::new(Client::new(&VENDOR, server, &ca, &ctx).await?);
         let is_of_token = matches!(who, Who::Token(_));
-        let login = Login { client: client.clone(), credentials: ctx.credentials.clone(), who };
+        let login = Login::new(client.clone(), ctx.credentials.clone(), who, is_platform);
+        let mut access = Access::new(client, login.clone()).await?;
+        if login.is_at_platform() {
+            access = behind(&access, login, &ca, &ctx).await?;
+        }
         let site = spec.site_id.unwrap_or(if spec.disable_site_id_validation { 0 } else { 1 });
-        let store: Arc<dyn Provider> =
-            Arc::new(SecretServer { access: Access::new(client, login).await?, site, is_of_token });
+        let store: Arc<dyn Provider> = Arc::new(SecretServer { access, site, is_of_token });
         Ok(store)
     })
+}
+
+/// The vault behind Delinea Platform: the one that is its default.
+async fn behind(platform: &Access, login: Login, ca: &Ca, ctx: &BuildContext) -> Result<Access, Error> {
+    let call = Call::get("GetVaults", "vaultbroker/api/vaults");
+    let answer = platform.ask(&call, "the list of Delinea Platform's vaults").await?;
+    let vaults = object::at(answer.body.expose(), &["vaults"]).and_then(|all| json::array(all.get().as_bytes()));
+    let vaults = vaults.ok_or_else(|| platform.client().malformed(&answer))?;
+    let address = |vault: &serde_json::value::RawValue| {
+        let is_set = |name: &str| object::at(vault.get().as_bytes(), &[name]).is_some_and(|flag| flag.get() == "true");
+        let url = object::at(vault.get().as_bytes(), &["connection", "url"]).map(json::to_bytes)?;
+        (is_set("isDefault") && is_set("isActive")).then_some(url)
+    };
+    let url = vaults.into_iter().find_map(address).ok_or_else(|| {
+        Error::invalid(format!(
+            "{} is the address of Delinea Platform, which has no active vault for its default: name a vault's own",
+            VENDOR.fields.server
+        ))
+    })?;
+    let field = "the address that Delinea Platform has of its vault";
+    let server = secure_url(url.expose_str().unwrap_or_default(), field, "https://example.secretservercloud.com")?;
+    Access::new(Arc::new(Client::new(&VENDOR, server, ca, ctx).await?), login).await
 }
 
 /// `{"message": "...", "errorCode": "..."}`. A number that is nobody's is denied there as one that is not for us.

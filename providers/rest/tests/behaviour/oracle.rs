@@ -230,6 +230,37 @@ async fn a_secret_that_we_may_not_read_any_more_is_not_deleted() {
 }
 
 #[tokio::test]
+async fn a_machine_logs_in_by_the_certificate_that_its_cloud_gave_it() {
+    let double = Double::start();
+    double.put("a", b"v", &[]);
+    let (url, metadata) = (double.server().url(), format!("{}/opc/v2", double.server().url()));
+    let settings = [("OCI_VAULT_ENDPOINT", &*url), ("OCI_METADATA_BASE_URL", &*metadata)];
+    let mut spec = spec();
+    spec["auth"] = json!(null);
+    for principal in [json!(null), json!("InstancePrincipal")] {
+        spec["principalType"] = principal;
+        let store = build(&ORACLE, &spec, context(MapCredentials::new(), &settings)).await.unwrap();
+        assert_eq!(value(&*store, "a").await.unwrap(), "v");
+        store.push(&push("b", None, "pushed")).await.unwrap();
+        assert_eq!(value(&*store, "b").await.unwrap(), "pushed");
+        let note = store.identity_note().unwrap();
+        assert!(note.contains("as the operator itself") && note.contains("unproven"), "{note}");
+    }
+    let store = build(&ORACLE, &spec, context(MapCredentials::new(), &settings)).await.unwrap();
+    let given = double.tokens_given();
+    value(&*store, "a").await.unwrap();
+    assert_eq!(double.tokens_given(), given, "one token is for all");
+    double.forget_machine();
+    let error = build(&ORACLE, &spec, context(MapCredentials::new(), &settings)).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert!(error.message().contains("the dynamic group") && !error.to_string().contains("canary"), "{error}");
+    let calls = double.server().calls().len();
+    let ctx = BuildContext { ambient_identity: false, ..context(MapCredentials::new(), &settings) };
+    assert_eq!(kind(build(&ORACLE, &spec, ctx).await), ErrorKind::Denied);
+    assert_eq!(double.server().calls().len(), calls, "nothing is asked for who may not be the operator");
+}
+
+#[tokio::test]
 async fn what_the_spec_gets_wrong_is_named() {
     let double = Double::start();
     let url = double.server().url();
@@ -237,7 +268,7 @@ async fn what_the_spec_gets_wrong_is_named() {
         ("/region", json!(""), "region is missing"),
         ("/region", json!("canary.example"), "region is not the name of a region"),
         ("/vault", json!(null), "vault is missing"),
-        ("/principalType", json!("Workload"), "a machine or a workload of Oracle's cloud"),
+        ("/principalType", json!("Workload"), "as a workload of Oracle's cloud, which is not supported"),
         ("/auth", json!(null), "auth is missing"),
         ("/auth/user", json!("canary\"x"), "auth.user is no OCID"),
         ("/auth/tenancy", json!(null), "auth.tenancy is missing"),

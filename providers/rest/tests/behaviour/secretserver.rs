@@ -407,6 +407,44 @@ async fn logins_are_a_user_s_or_a_token() {
 }
 
 #[tokio::test]
+async fn delinea_platform_leads_to_its_vault() {
+    let double = Double::start_platform();
+    double.put("db", ["v", "", ""]);
+    double.logins_last(Duration::from_secs(2));
+    let store = store(&double).await;
+    value(&*store, "db").await.unwrap();
+    let paths = |double: &Double| -> Vec<String> {
+        double.server().calls().into_iter().map(|call| format!("{} {}", call.method, call.path)).collect()
+    };
+    let asked = paths(&double);
+    assert_eq!(
+        asked[..5],
+        [
+            "POST /oauth2/token",
+            "GET /health",
+            "POST /identity/api/oauth2/token/xpmplatform",
+            "GET /vaultbroker/api/vaults",
+            "POST /identity/api/oauth2/token/xpmplatform",
+        ]
+    );
+    assert!(asked[5..].iter().all(|call| call.starts_with("GET /vault/api/v1/secrets")), "{asked:?}");
+    // A later login is made at Platform again, and nothing else is found out anew.
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    value(&*store, "db").await.unwrap();
+    let more = paths(&double).split_off(asked.len());
+    assert_eq!(more[0], "POST /identity/api/oauth2/token/xpmplatform", "{more:?}");
+    assert!(more.iter().all(|call| !call.contains("oauth2/token") || call.contains("xpmplatform")), "{more:?}");
+    store.push(&push_at("new", None, place())).await.unwrap();
+    assert_eq!(double.held("new").unwrap().0[0], "made");
+
+    let url = double.server().url();
+    assert_eq!(kind(store_of(&spec(&url), "canary-of-another").await), ErrorKind::Unauthenticated);
+    double.lead_nowhere();
+    let error = store_of(&spec(&url), USER.1).await.err().unwrap();
+    assert!(error.message().contains("no active vault for its default"), "{error}");
+}
+
+#[tokio::test]
 async fn one_login_is_for_all_and_is_made_again_when_it_ends() {
     let double = Double::start();
     double.put("db", ["v", "", ""]);
@@ -429,8 +467,6 @@ async fn what_the_spec_gets_wrong_is_named() {
     for (field, wrong, words) in [
         ("serverURL", json!(""), "serverURL is missing"),
         ("serverURL", json!("canary"), "serverURL must be a URL"),
-        ("serverURL", json!("https://canary.delinea.app/"), "is the address of Delinea Platform"),
-        ("serverURL", json!("https://DELINEA.app."), "is not supported: name the vault's own"),
         ("username", json!(null), "username is missing"),
         ("password", json!(null), "password is missing"),
         ("password", json!({"value": "canary", "secretRef": {"name": "n"}}), "not of the form"),

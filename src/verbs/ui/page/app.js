@@ -111,7 +111,10 @@ function hear(message) {
   }
   if (told.gone.some(([kind, namespace, name]) => idOf(kind, namespace, name) === route.id)) openAgain();
   told.gone = told.rows = null;
+  const wasComplete = isComplete;
   isComplete ||= !told.listing && !told.more;
+  if (isComplete && !wasComplete) keepShowing();
+  hearUsers(told.users);
   refresh();
 }
 
@@ -463,6 +466,7 @@ function go(isFirst) {
   if (route.view === "object") openObject();
   else asked = null;
   show();
+  showUsers();
   if (isFirst) return;
   // Whoever comes back goes on where they were; whoever comes anew is told where that is.
   const index = route.view === "list" && from.view === "object" ? shown.findIndex((row) => row.id === from.id) : -1;
@@ -574,12 +578,13 @@ function keysTable(of) {
 
 const USES = { volume: "as files", envFrom: "all keys as variables", env: "keys as variables", kubelet: "by the kubelet" };
 const secretOf = (row) => (row.target?.startsWith("Secret ") ? row.target.slice(7) : null);
-const usesOf = (user, secret) => user.secrets.filter(([name]) => name === secret).map(([, how]) => USES[how] ?? how).join(", ");
+const mounts = (user, row) => user.mounts.includes(row.name);
+const usesOf = (user, secret, row) => [...user.secrets.filter(([name]) => name === secret).map(([, how]) => USES[how] ?? how), ...(mounts(user, row) ? ["as a mount"] : [])].join(", ");
 
 function usersTable(of) {
-  if (of.users.length === 0) return el("p", { class: "quiet" }, "No pod or workload that can be read uses its Secret. What reads it by the API is not seen here.");
+  if (of.users.length === 0) return el("p", { class: "quiet" }, "No pod or workload that can be read uses its Secret or mounts it. What reads it by the API is not seen here.");
   const secret = secretOf(of);
-  return table(["Kind", "Name", "ServiceAccount", "How"], of.users.map((user) => [user.kind, user.name, user.serviceAccount, usesOf(user, secret)]));
+  return table(["Kind", "Name", "ServiceAccount", "How"], of.users.map((user) => [user.kind, user.name, user.serviceAccount, usesOf(user, secret, of)]));
 }
 
 function usedByObjects(of) {
@@ -646,15 +651,18 @@ function graph(secrets, users) {
       const from = node(stores, `${kind}/${namespace}/${name}`, () => ({ key: `s ${kind} ${namespace} ${name}`, name, sub: store ? `${kind}, ${store.status}` : `${kind}, not there`, status: store?.status ?? "Unknown", row: store }));
       join(from, own_, row.status);
     }
+    const here = users.filter((user) => user.namespace === row.namespace);
+    const lead = (from, user, name) => {
+      const workload = node(workloads, `${user.kind}/${user.namespace}/${user.name}`, () => ({ key: `w ${user.kind} ${user.namespace} ${user.name}`, name: user.name, sub: `${user.kind}, ${usesOf(user, name, row)}`, status: "" }));
+      if (!from.to.includes(workload.name)) join(from, workload, "");
+    };
+    for (const user of here.filter((user) => mounts(user, row))) lead(own_, user, null);
     if (!row.target) continue;
     const [kind, name] = row.target.split(/ (.*)/);
     const target = node(targets, `${kind}/${row.namespace}/${name}`, () => ({ key: `t ${kind} ${row.namespace} ${name}`, name, sub: kind, status: "" }));
     join(own_, target, row.status);
     if (kind !== "Secret") continue;
-    for (const user of users.filter((user) => user.namespace === row.namespace && user.secrets.some(([secret]) => secret === name))) {
-      const workload = node(workloads, `${user.kind}/${user.namespace}/${user.name}`, () => ({ key: `w ${user.kind} ${user.namespace} ${user.name}`, name: user.name, sub: `${user.kind}, ${usesOf(user, name)}`, status: "" }));
-      if (!target.to.includes(workload.name)) join(target, workload, "");
-    }
+    for (const user of here.filter((user) => user.secrets.some(([secret]) => secret === name))) lead(target, user, name);
   }
   const list = ([title, nodes]) => el("div", {}, el("h3", {}, title), el("ul", {}, [...nodes.values()].map(nodeItem)));
   const made = el("div", { class: "graph", role: "group", "aria-label": "What leads where" }, columns.map(list));
@@ -745,6 +753,7 @@ function showGraph() {
   const { namespace, q } = route;
   if (!namespace) return say($("graph-count"), told.listing ? "Listing what there is" : "There are no ExternalSecrets.");
   $("graph-namespace").value = namespace;
+  showUsers();
   if (!used.has(namespace)) readUsers(namespace);
   const { users, notes } = used.get(namespace);
   const all = secrets.filter((row) => row.namespace === namespace && matches(row, wordsOf(q))).sort(COLUMNS[0][2]);
@@ -766,8 +775,58 @@ function storeStatus(text, namespace) {
   return rows.get(idOf(kind, kind === "ClusterSecretStore" ? "" : namespace, name))?.status;
 }
 
+/** In which namespace it is shown who uses Secrets; empty where it is not. */
+const shownNamespace = () => (route.view === "graph" || (route.view === "object" && route.kind === "ExternalSecret") ? (route.namespace ?? "") : "");
+
+let showing = "";
+
+/** By namespace that is watched, a number that is another one when who uses its Secrets has changed. */
+let usersKnown = {};
+
+/** Has the server watch it while it is shown. That it can't is no matter: there is a button. */
+function showUsers() {
+  const namespace = shownNamespace();
+  if (namespace === showing) return;
+  showing = namespace;
+  isWatched();
+  keepShowing();
+}
+
+/** Whether changes of who uses what is shown are told. */
+function isWatched() {
+  document.body.dataset.watched = showing in usersKnown;
+}
+
+function keepShowing() {
+  if (showing && !document.hidden) fetch(`shows/${encodeURIComponent(showing)}`).catch(() => {});
+}
+
+function hearUsers(now) {
+  const before = usersKnown;
+  usersKnown = now;
+  isWatched();
+  for (const namespace of Object.keys(before)) {
+    if (before[namespace] === now[namespace]) continue;
+    // What is not watched any more is read anew when it is shown again.
+    if (namespace !== showing || route.view === "object") used.delete(namespace);
+    if (namespace === showing && namespace in now) readShown();
+  }
+}
+
+function readShown() {
+  if (route.view === "object") openAgain();
+  else readUsers(showing);
+}
+
+/** What nobody saw was watched no more. */
+function comeBack() {
+  if (document.hidden || !showing) return;
+  keepShowing();
+  if (!(showing in usersKnown)) readShown();
+}
+
 async function readUsers(namespace) {
-  used.set(namespace, { users: null, notes: [] });
+  if (!used.get(namespace)?.users) used.set(namespace, { users: null, notes: [] });
   try {
     used.set(namespace, await ask(`users/${encodeURIComponent(namespace)}`));
   } catch (error) {
@@ -805,6 +864,8 @@ $("graph-again").addEventListener("click", () => {
 document.addEventListener("keydown", keys);
 new ResizeObserver(() => route.view === "list" && showRows()).observe($("scroller"));
 window.addEventListener("hashchange", () => go(false));
+setInterval(keepShowing, 30000);
+document.addEventListener("visibilitychange", comeBack);
 // Ages grow while nothing changes.
 setInterval(() => {
   if (route.view === "list" && !document.hidden) trs.forEach(age);

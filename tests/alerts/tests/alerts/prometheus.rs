@@ -1,6 +1,6 @@
 //! A Prometheus of a test, with the alerts of the chart, which hold at once.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow};
 use keyferry_testkit::process::Process;
@@ -73,6 +73,15 @@ impl Prometheus {
     pub async fn query(&self, query: &str) -> Result<Vec<Value>> {
         let query = query.replace("$__rate_interval", RATE_INTERVAL);
         let found = self.api(&format!("query?query={}", encoded(&query))).await?;
+        found["result"].as_array().cloned().ok_or_else(|| anyhow!("{query}: {found}"))
+    }
+
+    /// What a query of a panel gives for each of the last seconds.
+    pub async fn range(&self, query: &str, seconds: u64) -> Result<Vec<Value>> {
+        let query = encoded(&query.replace("$__rate_interval", RATE_INTERVAL));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let path = format!("query_range?query={query}&start={}&end={now}&step=1", now - seconds);
+        let found = self.api(&path).await?;
         found["result"].as_array().cloned().ok_or_else(|| anyhow!("{query}: {found}"))
     }
 

@@ -1,15 +1,17 @@
 //! A Prometheus scrapes a running operator: what is wrong there fires the alert for it, and panels show data.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use anyhow::anyhow;
-use keyferry_behaviour_tests::{Operator, Rig};
-use keyferry_testkit::{PATIENT_LEASE, eventually};
+use keyferry_behaviour_tests::{Cluster, Operator, Rig};
+use keyferry_testkit::{OPERATOR_ACCOUNT, OPERATOR_NAMESPACE, PATIENT_LEASE, eventually};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::files::{alerts, panels};
+use crate::picture;
 use crate::prometheus::{Prometheus, SOON};
 
 /// The alerts that nothing provokes within seconds: promtool alone has tried these.
@@ -18,13 +20,12 @@ const NOT_HERE: [&str; 6] = [
     "KeyferrySharedLimitNear",
     "KeyferryQueueStuck",
     "KeyferryLeaseEnds",
-    "KeyferryRevocationFailing",
     "KeyferryMountsFailing",
+    "KeyferryShardsLeft",
 ];
 
 /// The panels that show nothing here: no lease, and no driver.
-const EMPTY: [&str; 6] = [
-    "Looks at GeneratorStates",
+const EMPTY: [&str; 5] = [
     "Next to be replaced",
     "Volumes",
     "Calls of the kubelet",
@@ -43,7 +44,7 @@ async fn what_is_wrong_fires_its_alert_and_panels_show_data() {
         format!("--leader-election-namespace={}", rig.namespace()),
     ];
     // Nothing fits onto /dev/full; copies are made in the whole cluster, of which this test has its own part.
-    let mut args = vec!["--audit-log=/dev/full", "--namespace="];
+    let mut args = vec!["--audit-log=/dev/full", "--namespace=", "--enable-restarts"];
     args.extend(lease.iter().map(String::as_str).chain(PATIENT_LEASE));
     rig.start(&args).await;
     let folder = tempfile::tempdir().unwrap();
@@ -56,7 +57,8 @@ async fn what_is_wrong_fires_its_alert_and_panels_show_data() {
         ])
         .await;
 
-    provoke(&rig).await;
+    let twin = rig.testbed.namespace("alerts-twin").await;
+    provoke(&rig, &Cluster::new(twin.client(), twin.name())).await;
     let all = alerts();
     let here: Vec<&str> = all.iter().map(String::as_str).filter(|name| !NOT_HERE.contains(name)).collect();
     assert_eq!(here.len() + NOT_HERE.len(), all.len(), "{NOT_HERE:?} are alerts");
@@ -75,7 +77,10 @@ async fn what_is_wrong_fires_its_alert_and_panels_show_data() {
         assert_eq!(rule["health"], "ok", "{rule}");
     }
     panels_show_data(&prometheus).await;
+    is_pictured(&prometheus).await;
     rig.cluster.delete("ClusterExternalSecret", rig.namespace()).await;
+    let free = json!({"metadata": {"finalizers": null}});
+    rig.cluster.patch("GeneratorState", "unrevocable", &free).await;
     drop(standing_by);
     rig.finish().await;
 }
@@ -97,7 +102,7 @@ async fn stand_by(rig: &Rig, lease: &[String], folder: &std::path::Path) -> Oper
 }
 
 /// Makes something wrong for each alert that fires within seconds, and something right for each panel.
-async fn provoke(rig: &Rig) {
+async fn provoke(rig: &Rig, twin: &Cluster) {
     rig.vault_store("s").await;
     rig.put("app", json!({"user": rig.canaries.value("user")})).await;
     for name in ["first", "second", "third"] {
@@ -132,8 +137,14 @@ async fn provoke(rig: &Rig) {
         });
         rig.apply("PushSecret", name, json!({ "spec": spec })).await;
     }
+    unrevocable(rig).await;
+    held_back(twin).await;
     rig.until_synced("first").await;
     rig.until_synced("later").await;
+    // Its Secret changes, and nobody may restart who uses it.
+    let rotated = rig.canaries.value("rotated");
+    rig.put("app", json!({"user": rotated})).await;
+    rig.until_texts("later", json!({"user": rotated})).await;
     // It has succeeded, and will not again.
     rig.respec("later", json!({"secretStoreRef": {"name": "none"}})).await;
     // Somebody else's ExternalSecret of that name is there.
@@ -143,6 +154,56 @@ async fn provoke(rig: &Rig) {
         "externalSecretSpec": {"secretStoreRef": {"name": "s"}, "data": rig.data("app", &["user"])},
     });
     rig.apply("ClusterExternalSecret", rig.namespace(), json!({ "spec": spec })).await;
+}
+
+/// What a generator made, which is to be revoked at a server that is not there.
+async fn unrevocable(rig: &Rig) {
+    let provider =
+        json!({"server": "http://127.0.0.1:1", "auth": {"tokenSecretRef": {"name": "s-token", "key": "token"}}});
+    let resource = json!({
+        "apiVersion": "generators.external-secrets.io/v1alpha1", "kind": "VaultDynamicSecret", "metadata": {"name": "db"},
+        "spec": {"path": "database/creds/app", "provider": provider},
+    });
+    let spec = json!({
+        "garbageCollectionDeadline": "2020-01-01T00:00:00Z", "resource": resource, "state": {"leaseID": "database/creds/app/x"},
+    });
+    let metadata = json!({"finalizers": ["generatorstate.externalsecrets.io/finalizer"]});
+    rig.apply("GeneratorState", "unrevocable", json!({"metadata": metadata, "spec": spec})).await;
+}
+
+/// Workloads of another namespace, which the operator may restart, and whose pods never serve: nobody runs them.
+async fn held_back(twin: &Cluster) {
+    let group = "rbac.authorization.k8s.io";
+    let subject = json!({"kind": "ServiceAccount", "name": OPERATOR_ACCOUNT, "namespace": OPERATOR_NAMESPACE});
+    let rule = json!({"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets"], "verbs": ["get", "list", "patch"]});
+    let role = json!({"apiGroup": group, "kind": "Role", "name": "restarts"});
+    let fixed = |value: &str| json!({"provider": {"fake": {"data": [{"key": "k", "value": value}]}}});
+    let spec = json!({
+        "refreshInterval": "1s", "secretStoreRef": {"name": "s"}, "data": [{"secretKey": "k", "remoteRef": {"key": "k"}}],
+    });
+    let rights = format!("{group}/v1");
+    let mut objects = vec![
+        (rights.clone(), "Role", "restarts".to_owned(), json!({ "rules": [rule] })),
+        (rights, "RoleBinding", "restarts".to_owned(), json!({"roleRef": role, "subjects": [subject]})),
+        ("external-secrets.io/v1".to_owned(), "SecretStore", "s".to_owned(), json!({ "spec": fixed("first") })),
+        ("external-secrets.io/v1".to_owned(), "ExternalSecret", "app".to_owned(), json!({ "spec": spec })),
+    ];
+    for n in 0..6 {
+        let (name, container) = (format!("web-{n}"), json!({"name": "web", "image": "localhost/none"}));
+        let labels = json!({"app": name});
+        let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [container]}});
+        let spec = json!({"selector": {"matchLabels": labels}, "template": template});
+        let metadata = json!({"annotations": {"keyferry.io/restart": "app"}});
+        objects.push(("apps/v1".to_owned(), "Deployment", name, json!({"metadata": metadata, "spec": spec})));
+    }
+    for (version, kind, name, mut object) in objects {
+        (object["apiVersion"], object["kind"]) = (json!(version), json!(kind));
+        (object["metadata"]["name"], object["metadata"]["namespace"]) = (json!(name), json!(twin.namespace()));
+        twin.apply(&object).await;
+    }
+    let synced = || async { twin.get("Secret", "app").await.ok_or("no Secret yet") };
+    eventually(SOON, synced).await;
+    twin.patch("SecretStore", "s", &json!({ "spec": fixed("second") })).await;
 }
 
 /// A server that always asks to slow down.
@@ -201,6 +262,22 @@ fn are_well_told(firing: &[Value], namespace: &str) {
             );
         }
     }
+}
+
+/// Names the folder that the picture goes to; without it that of tests.
+const FOLDER: &str = "KEYFERRY_PICTURES";
+
+/// How many seconds the picture shows.
+const SHOWN: u64 = 90;
+
+/// The picture of the dashboard for docs/monitoring.md.
+async fn is_pictured(prometheus: &Prometheus) {
+    let (svg, filled) = picture::draw(prometheus, SHOWN).await.unwrap();
+    assert!(filled > 15, "{filled} panels have something in them");
+    assert!(svg.len() < 150_000, "a page is not to weigh more than it tells: {}", svg.len());
+    let documented = std::env::var_os(FOLDER).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let folder = documented.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
+    std::fs::write(folder.join("dashboard.svg"), svg).unwrap();
 }
 
 /// Each query parses, and each panel but those of [`EMPTY`] has data.

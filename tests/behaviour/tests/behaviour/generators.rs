@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use jiff::Timestamp;
 use keyferry_behaviour_tests::Rig;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 tests![
     they_are_made_once_and_anew_when_asked,
     a_crash_before_the_status_makes_nothing_anew,
+    a_lost_status_makes_nothing_anew_and_takes_no_end_along,
     what_is_not_there_or_not_built_is_told,
     a_closed_window_holds_refreshes_back,
 ];
@@ -111,6 +113,49 @@ async fn a_crash_before_the_status_makes_nothing_anew() {
         Err(_) => Ok(()),
     })
     .await;
+    rig.finish().await;
+}
+
+async fn a_lost_status_makes_nothing_anew_and_takes_no_end_along() {
+    let mut rig = Rig::idle("generated-lost").await;
+    rig.env.push(("AWS_STS_ENDPOINT", rig.testbed.moto_url()));
+    rig.start(&[]).await;
+    rig.secret("keys", json!({"id": "AKIAIOSFODNN7EXAMPLE", "key": "a-secret-access-key-of-nobody"})).await;
+    let key = |key: &str| json!({"name": "keys", "key": key});
+    let keys = json!({"accessKeyIDSecretRef": key("id"), "secretAccessKeySecretRef": key("key")});
+    let session = json!({
+        "region": "eu-west-1", "auth": {"secretRef": keys}, "requestParameters": {"sessionDuration": 3600},
+    });
+    rig.apply("STSSessionToken", "t", json!({ "spec": session })).await;
+    rig.apply("UUID", "u", json!({"spec": {}})).await;
+    let both = [from("STSSessionToken", "t"), from("UUID", "u")];
+    rig.external_secret("e", json!({"refreshInterval": "2h", "dataFrom": both})).await;
+    rig.external_secret("once", json!({"refreshPolicy": "CreatedOnce", "dataFrom": [from("UUID", "u")]})).await;
+    let first = generated(&rig, 5).await;
+    rig.until_synced("e").await;
+    rig.until_synced("once").await;
+    let once = json!(rig.texts("once").await);
+    let status = async |rig: &Rig| rig.cluster.get("ExternalSecret", "e").await.expect("it is there")["status"].clone();
+    let before = status(&rig).await;
+    assert!(before["refreshBy"].is_string(), "{before}");
+    rig.kill9();
+    // What is seen from now on is seen later.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    rig.cluster.patch("ExternalSecret", "once", &json!({"metadata": {"labels": {"team": "a"}}})).await;
+    for name in ["e", "once"] {
+        let (external_secrets, lost) = (rig.cluster.api("ExternalSecret"), Patch::Merge(json!({"status": null})));
+        external_secrets.patch_status(name, &PatchParams::default(), &lost).await.expect("a status is lost");
+    }
+    rig.start(&[]).await;
+    rig.until_synced("e").await;
+    rig.until_synced("once").await;
+    rig.holds("e", &first).await.expect("it is the first one still");
+    rig.holds("once", &once).await.expect("made once is made once");
+    let after = status(&rig).await;
+    assert_eq!(after["refreshBy"], before["refreshBy"]);
+    let time = |status: &Value| status["refreshTime"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+    let later = time(&after).expect("a time").duration_since(time(&before).expect("a time")).as_secs();
+    assert!(later < 3, "the time that it was made at, and not that at which it was seen: {later} s later");
     rig.finish().await;
 }
 

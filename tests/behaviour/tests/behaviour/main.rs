@@ -44,6 +44,7 @@ mod restarts;
 mod events;
 mod economy;
 mod leaks;
+mod remains;
 mod sync;
 mod sealed;
 mod desk;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         ("events", events::TESTS),
         ("economy", economy::TESTS),
         ("leaks", leaks::TESTS),
+        ("remains", remains::TESTS),
         ("sync", sync::TESTS),
         ("sealed", sealed::TESTS),
         ("desk", desk::TESTS),

@@ -14,11 +14,13 @@ mod stage;
 mod economy;
 mod copies;
 mod pace;
+mod urgency;
 mod trust;
 mod freshness;
 mod bad_keys;
 mod no_batch;
 mod faults;
+mod shards;
 
 /// A test, ready to run.
 type Test = (&'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
@@ -28,6 +30,7 @@ const TESTS: &[Test] = &[
     ("economy::parameters_travel_by_ten", || Box::pin(economy::ssm())),
     ("copies::copies_of_one_key_are_one_call", || Box::pin(copies::copies_of_one_key_are_one_call())),
     ("pace::what_is_applied_at_fifty_a_second_shares_calls_and_waits_little", || Box::pin(pace::test())),
+    ("urgency::what_somebody_waits_for_is_ready_within_a_second", || Box::pin(urgency::test())),
     ("trust::who_logs_in_as_itself_never_sees_the_others_value", || Box::pin(trust::test())),
     ("freshness::a_forced_sync_reads_what_was_just_written", || Box::pin(freshness::test())),
     ("bad_keys::four_of_a_hundred_fail_alone_and_say_why", || Box::pin(bad_keys::test())),
@@ -37,6 +40,7 @@ const TESTS: &[Test] = &[
     ("faults::an_api_server_that_restarts_and_an_etcd_that_pauses", || Box::pin(faults::control_plane())),
     ("faults::killed_again_and_again", || Box::pin(faults::kills())),
     ("faults::two_at_once", || Box::pin(faults::two_at_once())),
+    ("shards::each_is_one_replicas_whoever_comes_and_goes", || Box::pin(shards::test())),
 ];
 
 fn main() -> ExitCode {

@@ -86,6 +86,11 @@ impl Cluster {
 
     /// Runs the operator as a release's pod would run it: with the arguments and the account of its Deployment.
     pub async fn operator(&self, release: &str, namespace: &str) -> Operator {
+        self.operator_with(release, namespace, &[]).await
+    }
+
+    /// The same with more arguments.
+    pub async fn operator_with(&self, release: &str, namespace: &str, more: &[&str]) -> Operator {
         let manifest = self.helm(&["get", "manifest", release, "--namespace", namespace]).unwrap();
         let rendered = Rendered::parse(&manifest);
         let account = rendered.pod()["serviceAccountName"].as_str().unwrap();
@@ -101,7 +106,8 @@ impl Cluster {
                 Some("--metrics-addr") => "--metrics-addr=127.0.0.1:0".to_owned(),
                 _ => arg,
             });
-            let mut operator = Operator::builder().args(args).args(PATIENT_LEASE).arg(&kubeconfig).spawn().unwrap();
+            let mut operator =
+                Operator::builder().args(args).args(PATIENT_LEASE).args(more).arg(&kubeconfig).spawn().unwrap();
             match operator.wait_ready(&format!("http://127.0.0.1:{live}/readyz"), SOON).await {
                 Ok(()) => return operator,
                 Err(error) if error.to_string().contains("can't listen on") => last = error.to_string(),

@@ -276,6 +276,25 @@ fn switches_take_rights_away_with_what_needs_them() {
     assert_eq!(render(&json!({"rbac": {"create": false}})).all("ClusterRole").count(), 0);
 }
 
+#[test]
+fn shards_bring_their_flag_and_rights_to_their_leases() {
+    let of = |values: Value| {
+        let rendered = render(&values);
+        let rules = rendered.all("Role").next().unwrap()["rules"].clone();
+        let shards = rendered.args().into_iter().find(|arg| arg.starts_with("--shards"));
+        (rules[0]["resourceNames"].clone(), rules.as_array().unwrap().len(), shards)
+    };
+    let one = json!(["external-secrets-controller"]);
+    for none in [json!({}), json!({"shards": 1})] {
+        assert_eq!(of(none), (one.clone(), 2, None));
+    }
+    let (leases, rules, flag) = of(json!({"shards": 12, "extraArgs": {"leader-election-id": "mine"}}));
+    let names: Vec<&str> = leases.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!((names.len(), names[0], names[12]), (13, "mine", "mine-shard-11"));
+    assert_eq!((rules, flag.as_deref()), (3, Some("--shards=12")));
+    assert_eq!(of(json!({"extraArgs": {"shards": 2}})).0.as_array().unwrap().len(), 3, "a flag counts, too");
+}
+
 /// kubeseal looks for this name, and asks by the name of the first port.
 #[test]
 fn sealing_brings_its_flags_ports_services_and_rights() {

@@ -3,11 +3,12 @@
 //! down and lets nobody pass, or tells what works in its place. What it is answered there is for the suites of stores.
 //!
 //! Modules, in reading order: [`entry`] what is documented, [`login`] what stores log in with here, [`fields`] whether anything
-//! is left out.
+//! is left out, [`generators`] what of generators is refused.
 
 mod entry;
 mod login;
 mod fields;
+mod generators;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -120,6 +120,7 @@ pub(crate) fn answer_of(logins: &mut Logins, asked: &Asked) -> Option<Response> 
         ("GET", [tenant, "v2.0", ".well-known", "openid-configuration"]) => configuration(asked, tenant),
         ("POST", [tenant, "oauth2", "v2.0", "token"]) => token(logins, asked, tenant),
         ("POST", ["oauth2", what @ ("exchange" | "token")]) => registry(logins, asked, what),
+        ("GET", ["acr", "v1", "_catalog"]) => catalog(asked),
         ("GET", ["metadata", "identity", "oauth2", "token"]) if asked.header("metadata") == "true" => {
             machine(logins, asked, "2018-02-01")
         }
@@ -196,7 +197,8 @@ fn registry(logins: &Logins, asked: &Asked, what: &str) -> Response {
     };
     let is_good = !logins.is_registry_closed && !field("service").is_empty();
     match (what, field("grant_type")) {
-        ("exchange", "access_token") if is_good && field("tenant") == TENANT && is_known() => {
+        // Azure's own client leaves the tenant out.
+        ("exchange", "access_token") if is_good && ["", TENANT].contains(&field("tenant")) && is_known() => {
             answer(200, &json!({"refresh_token": OF_REGISTRY}))
         }
         ("token", "refresh_token") if is_good && field("refresh_token") == OF_REGISTRY => {
@@ -204,6 +206,18 @@ fn registry(logins: &Logins, asked: &Asked, what: &str) -> Response {
         }
         _ => answer(401, &json!({"errors": [{"code": "UNAUTHORIZED", "message": "canary"}]})),
     }
+}
+
+/// The list of what the registry holds, for whoever has bought a token of the scope that it asks for.
+fn catalog(asked: &Asked) -> Response {
+    const SCOPE: &str = "registry:catalog:*";
+    if asked.header("authorization") == format!("Bearer canary-of-{SCOPE}") {
+        return answer(200, &json!({"repositories": ["app"]}));
+    }
+    let mut refused = answer(401, &json!({"errors": [{"code": "UNAUTHORIZED", "message": "canary"}]}));
+    let asks = format!("Bearer realm=\"{}/oauth2/token\",service=\"registry\",scope=\"{SCOPE}\"", asked.base);
+    refused.headers_mut().insert("www-authenticate", asks.parse().expect("a header"));
+    refused
 }
 
 /// Numbers are texts here.

@@ -1,9 +1,10 @@
-"""azure-identity and azure-keyvault-* against the double."""
+"""azure-identity, azure-keyvault-* and azure-containerregistry against the double."""
 
 import os
 
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
 from azure.core.exceptions import ResourceExistsError
+from azure.containerregistry import ContainerRegistryClient
 from azure.identity import (
     CertificateCredential,
     ClientSecretCredential,
@@ -118,6 +119,15 @@ shown = certificates.get_certificate("web")
 assert shown.cer[:1] == b"\x30" and shown.properties.tags == {"a": "b"}
 assert "PRIVATE KEY" in secrets.get_secret("web").value
 assert refuses(ResourceNotFoundError, lambda: certificates.get_certificate("missing")).error.code == "CertificateNotFound"
+
+# A registry gives its token for one of a login, and for that one of a scope.
+def registry(credential):
+    return ContainerRegistryClient(VAULT, credential, audience="https://management.azure.com", retry_total=0)
+
+
+assert list(registry(secret_credential()).list_repository_names()) == ["app"]
+elsewhere = ContainerRegistryClient(VAULT, secret_credential(), audience="https://elsewhere.example", retry_total=0)
+refuses(ClientAuthenticationError, lambda: list(elsewhere.list_repository_names()))
 
 # Who does not trust the double's CA does not speak to it.
 os.environ["REQUESTS_CA_BUNDLE"] = os.environ["OTHER_CA"]

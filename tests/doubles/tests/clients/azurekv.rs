@@ -37,5 +37,7 @@ fn azures_clients_log_in_read_list_write_delete_and_recover() {
     let calls = double.server().calls();
     assert!(calls.iter().any(|call| call.query.contains("skiptoken")), "lists have pages");
     assert!(calls.iter().any(|call| call.path.contains("/oauth2/v2.0/token") && call.status == 401), "refusals");
+    let bought = |path: &str| calls.iter().any(|call| call.path == path && call.status == 200);
+    assert!(bought("/oauth2/exchange") && bought("/oauth2/token"), "a registry's tokens");
     assert!(double.current("secrets", "pushed").is_none(), "it was purged");
 }

@@ -1,4 +1,4 @@
-"""python-gitlab against our double: variables of a project and a group, by environment, in pages."""
+"""python-gitlab against our double: variables of a project and a group, by environment, in pages; and their deploy tokens."""
 
 import os
 
@@ -36,6 +36,21 @@ made.save()
 assert project.variables.get("NEW").value == "w"
 made.delete()
 assert [found.full_path for found in project.groups.list(get_all=True)] == ["top"]
+
+for owner in (project, group):
+    asked = {"name": "n", "scopes": ["read_registry"], "expires_at": "2099-01-31T12:00:00Z"}
+    token = owner.deploytokens.create(asked)
+    assert token.token and token.username == f"gitlab+deploy-token-{token.id}" and not token.revoked
+    assert owner.deploytokens.create({**asked, "username": "puller"}).username == "puller"
+    assert len(owner.deploytokens.list(get_all=True)) == 2
+    token.delete()
+    assert [one.id for one in owner.deploytokens.list(get_all=True)] != [token.id]
+    try:
+        token.delete()
+    except gitlab.exceptions.GitlabDeleteError as error:
+        assert error.response_code == 404, error
+    else:
+        raise AssertionError("a token that is gone")
 
 try:
     gitlab.Gitlab(URL, private_token="wrong").projects.get("1", lazy=True).variables.list(get_all=True)

@@ -1,4 +1,4 @@
-"""Delinea's own client against our double: logins, a secret by number and by path, its file."""
+"""Delinea's own client against our double: logins, a secret by number and by path, its file; and through Platform."""
 
 import os
 
@@ -14,7 +14,11 @@ URL, NAME, PASSWORD = os.environ["URL"], os.environ["NAME"], os.environ["PASSWOR
 plain = SecretServer(URL, PasswordGrantAuthorizer(URL, NAME, PASSWORD))
 of_domain = SecretServer(URL, DomainPasswordGrantAuthorizer(URL, NAME, os.environ["DOMAIN"], PASSWORD))
 
-for client in (plain, of_domain):
+through_platform = SecretServer(
+    os.environ["PLATFORM"], PasswordGrantAuthorizer(os.environ["PLATFORM"], NAME, PASSWORD)
+)
+
+for client in (plain, of_domain, through_platform):
     secret = ServerSecret(**client.get_secret(int(os.environ["ID"]), fetch_file_attachments=False))
     assert (secret.name, secret.folder_id, secret.fields["password"].value) == ("db", 73, "of the field"), secret
     assert secret.fields["data"].value == '{"user":"app"}' and secret.fields["data"].field_name == "Data"

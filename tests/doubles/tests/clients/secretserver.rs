@@ -8,9 +8,17 @@ use crate::client::python;
 fn the_client_works_against_the_double() {
     let double = Double::start();
     let id = double.put("db", [r#"{"user":"app"}"#, "of the field", "of the file"]).to_string();
-    let url = double.server().url();
-    python(
-        "secretserver.py",
-        &[("URL", &url), ("NAME", USER.0), ("PASSWORD", USER.1), ("DOMAIN", DOMAIN), ("ID", &id)],
-    );
+    let platform = Double::start_platform();
+    platform.put("db", [r#"{"user":"app"}"#, "of the field", "of the file"]);
+    let (url, platform) = (double.server().url(), platform.server().url());
+    let (name, password) = USER;
+    let given = [
+        ("URL", &*url),
+        ("PLATFORM", &platform),
+        ("NAME", name),
+        ("PASSWORD", password),
+        ("DOMAIN", DOMAIN),
+        ("ID", &id),
+    ];
+    python("secretserver.py", &given);
 }

@@ -163,6 +163,16 @@ pub const ATTACKS: &[Attack] = &[
         }))
     })
     .seconds(10),
+    Attack::new("objects-at-rest", "300 ExternalSecrets and 100 stores of 900 KiB each", |s| {
+        let text = "x".repeat(450 << 10);
+        let stores = many(100, |n| {
+            let data = json!([{"key": "k", "value": text}, {"key": "l", "value": text}]);
+            s.store_named(n, json!({"fake": {"data": data}}))
+        });
+        with(stores, with([s.fake("v")], many(300, |n| s.templates(n, json!({"a": text, "b": text})))))
+    })
+    .seconds(20)
+    .one(LIMIT),
     Attack::new("cached-templates", "400 ExternalSecrets with a template of 100 KiB each", |s| {
         with([s.fake("v")], many(400, |n| s.template(n, format!("{n}{}", "{{ .k }}".repeat(12_000)))))
     })

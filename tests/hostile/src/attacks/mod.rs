@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`patterns`] regular expressions, [`growth`] bytes that grow, [`work`] what takes long to compute,
 //! [`stores`] servers that answer ill, [`reach`] what belongs to others, [`crowds`] many of everything,
-//! [`pushes`] what is pushed, [`strangers`] who is no tenant.
+//! [`pushes`] what is pushed, [`restarts`] who restarts, [`strangers`] who is no tenant.
 
 pub mod patterns;
 pub mod growth;
@@ -11,6 +11,7 @@ pub mod stores;
 pub mod reach;
 pub mod crowds;
 pub mod pushes;
+pub mod restarts;
 pub mod strangers;
 
 use crate::attack::Attack;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<&'static Attack> {
         reach::ATTACKS,
         crowds::ATTACKS,
         pushes::ATTACKS,
+        restarts::ATTACKS,
     ];
     let tables = of_tenants.into_iter().chain([strangers::ATTACKS]);
     tables.flatten().collect()

@@ -75,6 +75,19 @@ pub const ATTACKS: &[Attack] = &[
         },
     )
     .seconds(15),
+    Attack::new(
+        "full-sources-pushed",
+        "40 PushSecrets, each of the same 40 Secrets of 900 KiB, by their labels",
+        |s| {
+            let text = "x".repeat(900 << 10);
+            let sources = many(40, |n| s.source(format!("src-{n}"), json!({ "k": text })));
+            let selector = json!({"secret": {"selector": {"matchLabels": {"push": s.attack}}}});
+            let data = json!([pushed("k", "k", None)]);
+            let all = many(40, |n| s.ps(n, json!({ "selector": selector, "data": data })));
+            with([s.fake("v")], sources.into_iter().chain(all))
+        },
+    )
+    .seconds(15),
     Attack::new("absent-entries", "1,000 entries that no Secret has, of 200 Secrets, into 20 stores", |s| {
         let stores = many(20, |n| s.store_named(n, json!({"fake": {"data": []}})));
         let sources = many(200, |n| s.source(format!("src-{n}"), json!({"k": "v"})));

@@ -17,10 +17,11 @@ macro_rules! tests {
     };
 }
 
-// In reading order: what all drivers are asked, a volume's life, what changes meanwhile, how it ends, who else is there; and what
+// In reading order: what all drivers are asked, a volume's beginning, with logins of clouds, what changes meanwhile, how it ends, who else is there; and what
 // another driver asks.
 mod sanity;
 mod mount;
+mod clouds;
 mod refresh;
 mod gone;
 mod leases;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let modules = [
         ("sanity", sanity::TESTS),
         ("mount", mount::TESTS),
+        ("clouds", clouds::TESTS),
         ("refresh", refresh::TESTS),
         ("gone", gone::TESTS),
         ("leases", leases::TESTS),

@@ -122,6 +122,18 @@ async fn is_nowhere_else(base: &Base, pod: &Pod<'_>, log: &Path) {
     canary.assert_absent("the API", &base.kubectl(&["get", "all,events,externalsecrets,secrets", "--output=json"], ""));
 }
 
+/// `keyferry who` names the pod that mounts, though there is no Secret.
+fn is_told_who_mounts(base: &Base, pod: &str) {
+    let program = keyferry_testkit::Operator::program().expect("the program");
+    let kubeconfig = base.testbed.kubeconfig().display().to_string();
+    let mut who = std::process::Command::new(program);
+    let who = who.args(["who", "db", "--namespace", base.namespace.name(), "--kubeconfig", &kubeconfig]);
+    let told = who.output().expect("it runs").stdout;
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("no Secret is made of it"), "{told}");
+    assert!(told.lines().any(|line| line.contains(pod) && line.ends_with("Mount")), "{told}");
+}
+
 /// What the driver has mounted.
 pub fn mounted(base: &Base) -> Result<Vec<String>, String> {
     let all = base.testbed.node().run("cat", &["/proc/mounts"]).map_err(|error| format!("{error:#}"))?;
@@ -182,6 +194,7 @@ async fn a_pod_mounts_what_no_secret_has() {
     let mode = early.exec(&["stat", "-L", "-c", "%a %u %g", "/secrets/password"]).expect("it is there");
     assert_eq!(mode.trim(), "640 0 2000");
     is_nowhere_else(&base, &early, &log).await;
+    is_told_who_mounts(&base, early.name());
     // Who may not is told so in its events.
     let stranger = base.namespace.run_pod("stranger", spec(&base, STRANGER)).await;
     eventually(LONG, || async {

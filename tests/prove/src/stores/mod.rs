@@ -17,6 +17,14 @@ mod fortanix;
 mod ibm;
 mod oracle;
 mod ovh;
+mod barbican;
+mod bitwarden;
+mod scaleway;
+mod secretserver;
+mod delinea;
+mod crd;
+mod github;
+mod ngrok;
 mod sealed;
 
 use std::time::Duration;
@@ -28,25 +36,34 @@ use crate::stores::akeyless::Akeyless;
 use crate::stores::alibaba::Alibaba;
 use crate::stores::aws::{Aws, Service};
 use crate::stores::azurekv::AzureKv;
+use crate::stores::barbican::Barbican;
+use crate::stores::bitwarden::Bitwarden;
 use crate::stores::conjur::Conjur;
+use crate::stores::crd::Crd;
+use crate::stores::delinea::Delinea;
 use crate::stores::doppler::Doppler;
 use crate::stores::fortanix::Fortanix;
 use crate::stores::gcpsm::GcpSm;
+use crate::stores::github::GitHub;
 use crate::stores::gitlab::GitLab;
 use crate::stores::ibm::Ibm;
 use crate::stores::infisical::Infisical;
 use crate::stores::kubernetes::Kubernetes;
+use crate::stores::ngrok::Ngrok;
 use crate::stores::onepassword::OnePassword;
 use crate::stores::oracle::Oracle;
 use crate::stores::ovh::Ovh;
+use crate::stores::scaleway::Scaleway;
 use crate::stores::sealed::{Sealed, SealedSecrets};
+use crate::stores::secretserver::SecretServer;
 use crate::stores::vault::Vault;
 use crate::stores::webhook::Webhook;
 
 /// One of each kind, with its counterpart at work.
 pub async fn all(rig: &Rig) -> Vec<Box<dyn Counterpart>> {
     vec![
-        Box::new(Vault::new(rig).await),
+        Box::new(Vault::new(rig, "vault").await),
+        Box::new(Vault::new(rig, "openBao").await),
         Box::new(Aws::new(rig, Service::SecretsManager)),
         Box::new(Aws::new(rig, Service::ParameterStore)),
         Box::new(Kubernetes::new(rig)),
@@ -64,6 +81,14 @@ pub async fn all(rig: &Rig) -> Vec<Box<dyn Counterpart>> {
         Box::new(Ibm::new()),
         Box::new(Oracle::new()),
         Box::new(Ovh::new()),
+        Box::new(Barbican::new().await),
+        Box::new(Bitwarden::new()),
+        Box::new(Scaleway::new()),
+        Box::new(SecretServer::new()),
+        Box::new(Delinea::new()),
+        Box::new(Crd::new(rig)),
+        Box::new(GitHub::new()),
+        Box::new(Ngrok::new()),
         Box::new(Sealed::new(rig).await),
         Box::new(SealedSecrets::new(rig)),
     ]

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use crate::Counterpart;
 
 pub struct Vault {
+    /// The key of its provider.
+    kind: &'static str,
     root: vault::Vault,
     policy: String,
     key: String,
@@ -21,22 +23,23 @@ pub struct Vault {
 }
 
 impl Vault {
-    pub async fn new(rig: &Rig) -> Self {
-        let (policy, key) = (rig.vault_policy().await, rig.key("proof"));
-        Self { root: rig.vault.clone(), policy, key, spec: rig.vault_spec("x"), tokens: Mutex::default() }
+    /// As `vault`, or as `openBao`.
+    pub async fn new(rig: &Rig, kind: &'static str) -> Self {
+        let (policy, key) = (rig.vault_policy().await, rig.key(&format!("proof-{kind}")));
+        Self { kind, root: rig.vault.clone(), policy, key, spec: rig.vault_spec("x"), tokens: Mutex::default() }
     }
 }
 
 #[async_trait]
 impl Counterpart for Vault {
     fn name(&self) -> &'static str {
-        "vault"
+        if self.kind == "vault" { "vault" } else { "openbao" }
     }
 
     fn provider(&self, secret: &str) -> Value {
         let mut spec = self.spec.clone();
         spec["auth"]["tokenSecretRef"]["name"] = json!(secret);
-        json!({ "vault": spec })
+        json!({ self.kind: spec })
     }
 
     fn remote(&self) -> Value {

@@ -179,9 +179,24 @@ async fn it_changes(tab: &Tab, rig: &Rig) {
     tab.until("document.querySelector('#object dl .status').innerText.endsWith('Ready')").await;
     tab.press("Escape").await;
     tab.until(&format!("({})?.innerText.includes('Ready') ?? false", row("broken"))).await;
+    who_uses_it_changes(tab, rig).await;
     rig.cluster.delete("ExternalSecret", "broken").await;
     tab.until(&format!("{} === undefined", row("broken"))).await;
     tab.until("document.querySelector('#count').innerText === '4 objects'").await;
+}
+
+/// A workload that comes while one looks at what it uses, and goes again.
+async fn who_uses_it_changes(tab: &Tab, rig: &Rig) {
+    open(tab, "db").await;
+    tab.until("document.body.dataset.watched === 'true'").await;
+    let labels = json!({"app": "late"});
+    let container = json!({"name": "late", "image": "late:1", "envFrom": [{"secretRef": {"name": "db"}}]});
+    let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [container]}});
+    rig.apply("Deployment", "late", json!({"spec": {"selector": {"matchLabels": labels}, "template": template}})).await;
+    tab.until("document.querySelector('#object').innerText.includes('late')").await;
+    rig.cluster.delete("Deployment", "late").await;
+    tab.until("!document.querySelector('#object').innerText.includes('late')").await;
+    tab.press("Escape").await;
 }
 
 /// Neither in what is seen nor in what the server tells.

@@ -48,6 +48,15 @@ async fn what_may_not_be_read_is_said_and_the_rest_is_shown() {
     tab.click("#object-who button").await;
     tab.until("document.querySelector('#object-who').innerText.includes(\"can't list roles and bindings\")").await;
     assert_eq!(tab.violations().await, Vec::<String>::new());
+    tab.press("Escape").await;
+
+    // A right that is granted later is found by itself.
+    rig.apply("SecretStore", "later", json!({"spec": {"provider": {"fake": {"data": []}}}})).await;
+    let more = json!([{"apiGroups": ["external-secrets.io"], "resources": ["externalsecrets", "secretstores"], "verbs": ["get", "list", "watch"]}]);
+    rig.apply("Role", "viewer", json!({ "rules": more })).await;
+    tab.until("document.querySelector('#rows').innerText.includes('later')").await;
+    tab.until("!document.querySelector('#unread').innerText.includes('the SecretStores')").await;
+    assert!(tab.text("#unread").await.contains("the PushSecrets"), "the others are refused still");
     tab.was_well(&own.origin());
 
     let all = Served::start(&kubeconfig, &[]).await;

@@ -1,7 +1,9 @@
 //! Oracle Cloud Infrastructure Vault: secrets of one vault, by name, with versions and stages.
 //!
 //! Oracle answers alike for what is not there and for what one may not see, so that nothing is gone there. Built from the
-//! vendor's documents, and unproven: no client of theirs has spoken to our double.
+//! vendor's documents, and unproven: no client of theirs has spoken to our double. `machine` is how a machine logs in.
+
+mod machine;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,7 +28,7 @@ use crate::client::{Call, Client, Response, Said, Vendor, segment};
 use crate::config::{self, needed, needed_text};
 use crate::login::{Access, Pass};
 use crate::object::{self, Object, base64};
-use crate::store::{Found, Rest, Store, UNPROVEN};
+use crate::store::{Found, Rest, Store, UNPROVEN, note_of_login};
 
 /// How the registry knows this store.
 pub const REGISTRATION: Registration =
@@ -108,6 +110,8 @@ struct Oracle {
     encryption_key: Option<String>,
     /// How long a secret waits for its deletion, where it is not Oracle's own choice.
     grace: Option<Duration>,
+    /// Whether it logs in as the operator itself.
+    is_own: bool,
 }
 
 fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
@@ -120,16 +124,20 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         }
         let vault = needed_text(spec.vault, "spec.provider.oracle.vault")?;
         let grace = spec.deletion_grace_period.as_deref().map(grace).transpose()?;
-        let login = Login::of(spec.principal_type.as_deref(), spec.auth, &ctx)?;
+        let who = Who::of(spec.principal_type.as_deref(), spec.auth, &ctx).await?;
         let access = async |service: &str| {
             let own = format!("https://{service}.{region}.oci.{}", domain(&region));
             let url = filled((ctx.environment)(ENDPOINT)).unwrap_or_else(|| own.clone());
             let client = Client::new(&VENDOR, server_url(&url, ENDPOINT, &own)?, &Ca::System, &ctx).await?;
-            Access::new(Arc::new(client), login.clone()).await
+            match &who {
+                Who::User(login) => Access::new(Arc::new(client), login.clone()).await,
+                Who::Machine(login) => Access::new(Arc::new(client), login.clone()).await,
+            }
         };
         let (bundles, vaults) = (access("secrets.vaults").await?, access("vaults").await?);
         let (compartment, encryption_key) = (filled(spec.compartment), filled(spec.encryption_key));
-        Ok(Rest::provider(Oracle { bundles, vaults, vault, compartment, encryption_key, grace }))
+        let is_own = matches!(who, Who::Machine(_));
+        Ok(Rest::provider(Oracle { bundles, vaults, vault, compartment, encryption_key, grace, is_own }))
     })
 }
 
@@ -172,7 +180,29 @@ fn is_not_shown(answer: &Response) -> bool {
     answer.status == 404 && answer.word(&["code"]).as_deref() == Some(NOT_SHOWN_CODE)
 }
 
-/// Who signs.
+/// Who logs in.
+enum Who {
+    User(Login),
+    Machine(machine::Login),
+}
+
+impl Who {
+    /// As in External Secrets Operator it is the machine where nothing is said.
+    async fn of(principal: Option<&str>, auth: Option<Auth>, ctx: &BuildContext) -> Result<Self, Error> {
+        match (principal.unwrap_or_default(), auth) {
+            ("" | "UserPrincipal", Some(auth)) => Login::of(auth, ctx).map(Self::User),
+            ("UserPrincipal", None) => Err(Error::invalid(format!("{} is missing", VENDOR.login))),
+            ("" | "InstancePrincipal", _) => machine::Login::new(ctx).await.map(Self::Machine),
+            _ => {
+                let message = "spec.provider.oracle logs in as a workload of Oracle's cloud, which is not supported";
+                let hint = "use principalType InstancePrincipal, or UserPrincipal and auth";
+                Err(Error::new(ErrorKind::Unsupported, message).with_hint(hint))
+            }
+        }
+    }
+}
+
+/// A user who signs.
 #[derive(Clone)]
 struct Login {
     credentials: Arc<dyn Credentials>,
@@ -183,18 +213,8 @@ struct Login {
 }
 
 impl Login {
-    fn of(principal: Option<&str>, auth: Option<Auth>, ctx: &BuildContext) -> Result<Self, Error> {
+    fn of(auth: Auth, ctx: &BuildContext) -> Result<Self, Error> {
         let field = |name: &str| format!("{}.{name}", VENDOR.login);
-        let auth = match (principal.unwrap_or_default(), auth) {
-            ("" | "UserPrincipal", Some(auth)) => auth,
-            ("UserPrincipal", None) => return Err(Error::invalid(format!("{} is missing", VENDOR.login))),
-            _ => {
-                let message =
-                    "spec.provider.oracle logs in as a machine or a workload of Oracle's cloud, which is not supported";
-                let hint = "name a user: principalType UserPrincipal, and auth";
-                return Err(Error::new(ErrorKind::Unsupported, message).with_hint(hint));
-            }
-        };
         let id = |text: Option<String>, name: &str| {
             let id = needed_text(text, &field(name))?;
             // It becomes part of a header, between quotes.
@@ -405,7 +425,8 @@ impl Store for Oracle {
     }
 
     fn note(&self) -> Option<String> {
-        Some(UNPROVEN.to_owned())
+        let own = note_of_login(self.is_own, true).map(|own| format!("{own}; "));
+        Some(format!("{}{UNPROVEN}", own.unwrap_or_default()))
     }
 }
 
