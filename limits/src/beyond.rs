@@ -11,12 +11,21 @@ pub const NAMESPACE_OBJECTS: Limit = Limit {
     raise: "put templates and certificates into ConfigMaps, or spread them over namespaces, and apply it again",
 };
 
-/// The same of all namespaces together, of what nobody has thousands of.
+/// What a namespace has of large objects whatever the others do: nobody else's can take its room.
+pub const LARGE_OBJECTS_SHARE: Limit = Limit {
+    name: "large-objects-share",
+    most: 2 << 20,
+    unit: Unit::Bytes,
+    of: "objects of more than 32 KiB that one namespace has without regard to other namespaces",
+    raise: "nothing: what is more has its part of large-objects",
+};
+
+/// What all namespaces have of them beyond their shares: nobody has thousands of these.
 pub const LARGE_OBJECTS: Limit = Limit {
     name: "large-objects",
     most: 64 << 20,
     unit: Unit::Bytes,
-    of: "objects of more than 32 KiB that all namespaces have (ExternalSecrets, PushSecrets, stores)",
+    of: "objects of more than 32 KiB that all namespaces have beyond their shares (ExternalSecrets, PushSecrets, stores)",
     raise: "put templates and certificates into ConfigMaps, and apply it again",
 };
 

@@ -62,6 +62,7 @@ pub const ALL: &[&Limit] = &[
     &NAMESPACE_SHARE,
     &ALL_HELD,
     &NAMESPACE_OBJECTS,
+    &LARGE_OBJECTS_SHARE,
     &LARGE_OBJECTS,
     &SECRET_PARTS,
     &PUSH_ENTRIES,

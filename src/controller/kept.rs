@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use keyferry_limits::{LARGE_OBJECTS, Limit, NAMESPACE_OBJECTS};
+use keyferry_limits::{LARGE_OBJECTS, LARGE_OBJECTS_SHARE, Limit, NAMESPACE_OBJECTS};
 use keyferry_sync::dependency::{Name, name_of};
 use kube::Resource;
 use kube::api::ObjectMeta;
@@ -18,7 +18,7 @@ use super::relist::Update;
 /// What is smaller is not counted: ten thousand of those are well below a namespace's limit.
 const SMALL: usize = 4 << 10;
 
-/// What is larger counts for all namespaces together, too.
+/// What is larger counts for all namespaces together, too, beyond the share that each has for sure.
 const LARGE: usize = 32 << 10;
 
 /// An object that is not looked after as it is.
@@ -58,8 +58,23 @@ pub struct Kept(Arc<Mutex<Counts>>);
 struct Counts {
     /// Each that is not small, by the namespace of those of its kind.
     each: HashMap<(TypeId, String), HashMap<String, usize>>,
-    of_namespace: HashMap<String, usize>,
+    of_namespace: HashMap<String, Bytes>,
+    /// Of the large ones those beyond the shares of their namespaces.
+    beyond: usize,
+}
+
+/// What a namespace has.
+#[derive(Clone, Copy, Default)]
+struct Bytes {
+    all: usize,
     large: usize,
+}
+
+impl Bytes {
+    /// What of the large ones is more than its share.
+    fn beyond(self) -> usize {
+        self.large.saturating_sub(LARGE_OBJECTS_SHARE.size())
+    }
 }
 
 impl Kept {
@@ -104,16 +119,18 @@ impl Counts {
         if bytes < SMALL {
             return None;
         }
-        let of_namespace = self.of_namespace.get(&name.0).copied().unwrap_or_default() + bytes;
-        let large = self.large + if bytes > LARGE { bytes } else { 0 };
-        if of_namespace > NAMESPACE_OBJECTS.size() {
+        let before = self.of_namespace.get(&name.0).copied().unwrap_or_default();
+        let large = if bytes > LARGE { bytes } else { 0 };
+        let now = Bytes { all: before.all + bytes, large: before.large + large };
+        let beyond = self.beyond - before.beyond() + now.beyond();
+        if now.all > NAMESPACE_OBJECTS.size() {
             return Some(&NAMESPACE_OBJECTS);
         }
-        if large > LARGE_OBJECTS.size() {
+        if large > 0 && now.beyond() > 0 && beyond > LARGE_OBJECTS.size() {
             return Some(&LARGE_OBJECTS);
         }
-        self.large = large;
-        self.of_namespace.insert(name.0.clone(), of_namespace);
+        self.beyond = beyond;
+        self.of_namespace.insert(name.0.clone(), now);
         self.each.entry((kind, name.0.clone())).or_default().insert(name.1.clone(), bytes);
         None
     }
@@ -140,12 +157,13 @@ impl Counts {
     }
 
     fn free(&mut self, namespace: &str, bytes: usize) {
-        self.large -= if bytes > LARGE { bytes } else { 0 };
-        if let Some(all) = self.of_namespace.get_mut(namespace) {
-            *all -= bytes;
-            if *all == 0 {
-                self.of_namespace.remove(namespace);
-            }
+        let Some(of_namespace) = self.of_namespace.get_mut(namespace) else { return };
+        let before = *of_namespace;
+        of_namespace.all -= bytes;
+        of_namespace.large -= if bytes > LARGE { bytes } else { 0 };
+        self.beyond = self.beyond - before.beyond() + of_namespace.beyond();
+        if of_namespace.all == 0 {
+            self.of_namespace.remove(namespace);
         }
     }
 }
@@ -183,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_and_all_of_them_have_so_much_and_what_goes_makes_room() {
+    fn a_namespace_has_so_much_and_what_goes_makes_room() {
         let (mut counts, a, b) = (Counts::default(), TypeId::of::<A>(), TypeId::of::<B>());
         let half = NAMESPACE_OBJECTS.size() / 2;
         assert_eq!(counts.put(a, &named("one", 0), half), None);
@@ -191,14 +209,31 @@ mod tests {
         assert_eq!(counts.put(b, &named("one", 1), SMALL), Some(&NAMESPACE_OBJECTS));
         assert_eq!(counts.put(b, &named("one", 1), SMALL - 1), None, "small ones are not counted");
         assert_eq!(counts.put(b, &named("one", 0), half), None, "it is there already");
-        assert_eq!(counts.put(a, &named("two", 0), 2 * half), None);
-        assert_eq!(counts.put(a, &named("three", 0), LARGE + 1), Some(&LARGE_OBJECTS));
-        assert_eq!(counts.put(a, &named("three", 0), LARGE), None);
-        counts.retain(a, &HashSet::from([named("three", 0)]));
-        assert_eq!((counts.large, counts.of_namespace.len()), (half, 2));
         // What grew beyond is out altogether.
-        assert_eq!(counts.put(b, &named("one", 0), 2 * half + 1), Some(&NAMESPACE_OBJECTS));
-        counts.remove(a, &named("three", 0));
-        assert!(counts.large == 0 && counts.of_namespace.is_empty() && counts.each.is_empty());
+        assert_eq!(counts.put(b, &named("one", 0), half + 1), Some(&NAMESPACE_OBJECTS));
+        assert_eq!(counts.put(b, &named("one", 1), half), None);
+        counts.retain(b, &HashSet::new());
+        counts.remove(a, &named("one", 0));
+        assert!(counts.beyond == 0 && counts.of_namespace.is_empty() && counts.each.is_empty());
+    }
+
+    #[test]
+    fn whatever_others_have_of_large_ones_a_namespace_has_its_share() {
+        let (mut counts, a) = (Counts::default(), TypeId::of::<A>());
+        let share = LARGE_OBJECTS_SHARE.size();
+        let most = NAMESPACE_OBJECTS.size();
+        let others = (0..).map(|n| named(&format!("loud{n}"), 0));
+        let refused = others.map(|other| counts.put(a, &other, most)).find(Option::is_some).flatten();
+        assert_eq!(refused, Some(&LARGE_OBJECTS));
+        let mut more = (0..).map(|n| named("loud", n));
+        assert!(more.any(|one| counts.put(a, &one, LARGE + 1).is_some()));
+        assert_eq!(counts.put(a, &named("quiet", 0), share / 2), None);
+        assert_eq!(counts.put(a, &named("quiet", 1), share / 2), None, "its share");
+        assert_eq!(counts.put(a, &named("quiet", 2), share), Some(&LARGE_OBJECTS));
+        assert_eq!(counts.put(a, &named("quiet", 2), LARGE), None, "it is not large");
+        counts.remove(a, &named("loud0", 0));
+        assert_eq!(counts.put(a, &named("quiet", 2), share), None, "there is room again");
+        counts.retain(a, &HashSet::new());
+        assert!(counts.beyond == 0 && counts.of_namespace.is_empty());
     }
 }
