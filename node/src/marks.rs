@@ -149,6 +149,7 @@ mod tests {
         marks.remove(target).ok().unwrap();
         assert!(marks.all().is_empty());
     }
+
     #[test]
     fn the_end_of_what_was_made_outlives_the_process() {
         let at = |second| Timestamp::from_second(second).unwrap();
