@@ -50,11 +50,13 @@ struct Lane<K> {
     asked: BTreeSet<(Timestamp, K)>,
     due: BTreeSet<(Timestamp, K)>,
     running: [usize; 2],
+    /// Whether more is due than there was room for.
+    is_full: bool,
 }
 
 impl<K> Default for Lane<K> {
     fn default() -> Self {
-        Self { asked: BTreeSet::new(), due: BTreeSet::new(), running: [0; 2] }
+        Self { asked: BTreeSet::new(), due: BTreeSet::new(), running: [0; 2], is_full: false }
     }
 }
 
@@ -100,14 +102,20 @@ impl<K: InLane + Clone + Ord + Hash> Queue<K> {
     }
 
     /// The next to look at, from now on running. Of each urgency a lane runs no more than there is room left then: one alone
-    /// gets half of all, and whoever comes finds some.
+    /// gets half of all, and whoever comes finds some. Where more is due than that, many begin together and not each when
+    /// another ends: they fill batches of their stores.
     pub fn next(&mut self, now: Timestamp) -> Option<K> {
         let asked = self.first(Urgency::Asked, now).map(|key| (key, Urgency::Asked));
         let (key, urgency) = asked.or_else(|| Some((self.first(Urgency::Due, now)?, Urgency::Due)))?;
         self.take(&key);
         self.running.insert(key.clone(), Running { urgency, again: None });
         self.counts[urgency as usize] += 1;
-        self.lanes.entry(Arc::from(key.lane())).or_default().running[urgency as usize] += 1;
+        let room = self.room(urgency);
+        let lane = self.lanes.entry(Arc::from(key.lane())).or_default();
+        lane.running[urgency as usize] += 1;
+        if urgency == Urgency::Due {
+            lane.is_full = lane.running[urgency as usize] >= room;
+        }
         Some(key)
     }
 
@@ -130,9 +138,15 @@ impl<K: InLane + Clone + Ord + Hash> Queue<K> {
         }
     }
 
+    fn room(&self, urgency: Urgency) -> usize {
+        self.most.saturating_sub(self.counts[urgency as usize])
+    }
+
     fn has_room(&self, lane: &str, urgency: Urgency) -> bool {
-        let running = self.lanes.get(lane).map_or(0, |lane| lane.running[urgency as usize]);
-        running < self.most.saturating_sub(self.counts[urgency as usize])
+        let Some(lane) = self.lanes.get(lane) else { return self.room(urgency) > 0 };
+        let is_full = urgency == Urgency::Due && lane.is_full;
+        let room = if is_full { self.room(urgency).div_ceil(2) } else { self.room(urgency) };
+        lane.running[urgency as usize] < room
     }
 
     /// Whether a look at `key` is under way.
@@ -378,6 +392,37 @@ mod tests {
         queue.done(&"a/edited", Some(at(0)));
         assert_eq!(queue.next(at(9)), Some("a/7"), "and what was asked for once is due from then on");
         assert_eq!(queue.next(at(9)), None);
+    }
+
+    #[test]
+    fn what_is_due_begins_together_where_there_is_more_than_room() {
+        for lanes in [1, 4] {
+            let mut queue = Queue::new(2000);
+            let due: Vec<String> = (0..10_000).map(|n| format!("{}/{n:04}", n % lanes)).collect();
+            for key in &due {
+                queue.add(&key.as_str(), at(0), Urgency::Due);
+            }
+            let mut running = std::collections::VecDeque::new();
+            let (mut times, mut ended) = (0, 0);
+            while ended < due.len() {
+                let begun: Vec<&str> = std::iter::from_fn(|| queue.next(at(9))).collect();
+                times += usize::from(!begun.is_empty());
+                running.extend(begun);
+                assert!(!running.is_empty(), "something is always under way");
+                let first = running.pop_front().unwrap();
+                queue.done(&first, None);
+                ended += 1;
+            }
+            assert!(times <= 10_000 / 80, "{times} times in {lanes} lanes, of which the most fill four batches");
+        }
+        let mut queue = Queue::new(1);
+        for key in ["a/1", "a/2"] {
+            queue.add(&key, at(0), Urgency::Due);
+        }
+        for key in ["a/1", "a/2"] {
+            assert_eq!((queue.next(at(9)), queue.next(at(9))), (Some(key), None));
+            queue.done(&key, None);
+        }
     }
 
     #[test]
