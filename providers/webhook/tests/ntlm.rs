@@ -69,11 +69,19 @@ async fn what_is_no_challenge_is_told_and_not_answered() {
         (&["NTLM canary!"], ErrorKind::Malformed, "no challenge"),
         (&["NTLM Y2FuYXJ5"], ErrorKind::Malformed, "no challenge"),
         // A message of the first step, sent back.
-        (&["NTLM TlRMTVNTUAABAAAAAAAAADgAAAABAoAAASNFZ4mrze8AAAAAAAAAAAAAAAA4AAAA"], ErrorKind::Malformed, "no challenge"),
+        (
+            &["NTLM TlRMTVNTUAABAAAAAAAAADgAAAABAoAAASNFZ4mrze8AAAAAAAAAAAAAAAA4AAAA"],
+            ErrorKind::Malformed,
+            "no challenge",
+        ),
         // One that says it is longer than it is.
         (&["NTLM TlRMTVNTUAACAAAAAAAAADgAAAABAoAAASNFZ4mrze8AAAAAAAAAAP//AAA4AAAA"], ErrorKind::Malformed, "is broken"),
         // One that knows no Unicode.
-        (&["NTLM TlRMTVNTUAACAAAAAAAAADgAAAACAoAAASNFZ4mrze8AAAAAAAAAAAAAAAA4AAAA"], ErrorKind::Malformed, "in Unicode"),
+        (
+            &["NTLM TlRMTVNTUAACAAAAAAAAADgAAAACAoAAASNFZ4mrze8AAAAAAAAAAAAAAAA4AAAA"],
+            ErrorKind::Malformed,
+            "in Unicode",
+        ),
         (&[long.as_str()], ErrorKind::Malformed, "no challenge"),
     ] {
         let offers: Vec<_> = offers.iter().map(|offer| (*offer).to_owned()).collect();

@@ -62,7 +62,10 @@ async fn each_form_of_a_name_is_let_in_on_one_connection() {
         let requests = acceptor.take();
         assert_eq!(on_one_connection(&requests), [401, 200], "{user}");
         let last = &requests[1];
-        assert_eq!([&last["target"], &last["covered"], &last["bound"]], [&json!("HTTP/127.0.0.1"), &json!(true), &json!(false)]);
+        assert_eq!(
+            [&last["target"], &last["covered"], &last["bound"]],
+            [&json!("HTTP/127.0.0.1"), &json!(true), &json!(false)]
+        );
         // The first step is none that failed.
         assert_eq!(counter.take(), [("Webhook HTTPRequest".to_owned(), 2)].into());
     }
@@ -88,7 +91,8 @@ async fn who_does_not_know_the_password_is_refused_and_told_so() {
     for (user, password) in [(USERS[0], "canary-wrong"), ("LAB\\nobody", PASSWORD), ("OTHER\\app", PASSWORD)] {
         let error = read(&*store_of(&acceptor, "ntlm", user, password).await, "db").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{user}: {error}");
-        let expected = format!("{} does not accept the login: check spec.provider.webhook.auth.ntlm", acceptor.address());
+        let expected =
+            format!("{} does not accept the login: check spec.provider.webhook.auth.ntlm", acceptor.address());
         assert_eq!(error.message(), expected);
     }
     let store = store_of(&acceptor, "ntlm", USERS[0], PASSWORD).await;
