@@ -45,11 +45,6 @@ pub fn refusals(kind: &str, spec: &Value) -> Vec<&'static str> {
         "STSSessionToken" => {
             vec![(is_set("/auth/jwt"), "auth.jwt: AWS gives sessions to users with an access key only")]
         }
-        "Webhook" => {
-            let names = spec["headers"].as_object().into_iter().flat_map(|headers| headers.keys());
-            let has_own = names.into_iter().any(|name| name.eq_ignore_ascii_case("authorization"));
-            vec![(has_own && is_set("/auth/ntlm"), "a header Authorization beside a login by NTLM")]
-        }
         _ => Vec::new(),
     };
     found.into_iter().filter(|(is_so, _)| *is_so).map(|(_, what)| what).collect()

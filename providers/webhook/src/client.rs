@@ -133,7 +133,7 @@ impl Client {
         Ok(Response { login: "spec.provider.webhook.auth.ntlm", ..answer.response })
     }
 
-    /// The call with a message of NTLM.
+    /// The call with a message of NTLM, which takes the place of another login.
     async fn show(
         &self,
         http: &reqwest::Client,
@@ -143,7 +143,7 @@ impl Client {
         message: &[u8],
     ) -> Result<Answer, Error> {
         let shown = scheme.header(message).ok_or_else(|| Error::invalid("no header can hold a login by NTLM"))?;
-        self.ask(way, request(http, way, call)?.header(AUTHORIZATION, shown)).await
+        self.ask(way, request(http, way, call)?.headers(HeaderMap::from_iter([(AUTHORIZATION, shown)]))).await
     }
 
     /// Makes one request, and counts it.

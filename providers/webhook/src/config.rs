@@ -7,7 +7,7 @@ use keyferry_go::duration;
 use keyferry_provider_core::{CaRef, Error, SecretRef, filled};
 use keyferry_provider_http::Ca;
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, HeaderName};
+use reqwest::header::HeaderName;
 use serde::Deserialize;
 
 /// The longest that a service may be given for an answer: a refresh ends before long.
@@ -101,7 +101,7 @@ impl Config {
             let known = known.map_err(|_| wrong(".headers", "holds a name that no header can have"))?;
             headers.push((known, value.unwrap_or_default()));
         }
-        let ntlm = spec.auth.map(|auth| ntlm(auth, &headers)).transpose()?;
+        let ntlm = spec.auth.map(ntlm).transpose()?;
         let timeout = match filled(spec.timeout) {
             None => LONGEST_TIMEOUT,
             Some(text) => duration::parse(text.as_bytes())
@@ -139,16 +139,11 @@ impl Config {
     }
 }
 
-fn ntlm(auth: AuthSpec, headers: &[(HeaderName, String)]) -> Result<Ntlm, Error> {
+fn ntlm(auth: AuthSpec) -> Result<Ntlm, Error> {
     let missing = |field: &str| Error::invalid(format!("spec.provider.webhook.auth.ntlm{field} is missing"));
     let spec = auth.ntlm.ok_or_else(|| missing(""))?;
     let user = spec.username_secret.ok_or_else(|| missing(".usernameSecret"))?;
     let password = spec.password_secret.ok_or_else(|| missing(".passwordSecret"))?;
-    if headers.iter().any(|(name, _)| name == AUTHORIZATION) {
-        let message =
-            "spec.provider.webhook.headers holds Authorization, by which auth.ntlm logs in: take one of them out";
-        return Err(Error::invalid(message));
-    }
     Ok(Ntlm { user, password })
 }
 
@@ -181,14 +176,6 @@ mod tests {
             (json!({"url": "http://x", "auth": {}}), ".auth.ntlm is missing"),
             (json!({"url": "http://x", "auth": {"ntlm": {"canary": 1}}}), ".usernameSecret is missing"),
             (json!({"url": "http://x", "auth": {"ntlm": {"usernameSecret": {}}}}), ".passwordSecret is missing"),
-            (
-                json!({
-                    "url": "http://x",
-                    "headers": {"authorization": "canary"},
-                    "auth": {"ntlm": {"usernameSecret": {}, "passwordSecret": {}}},
-                }),
-                "take one of them out",
-            ),
         ] {
             let error = Config::new(&spec).unwrap_err();
             assert!(error.message().contains(words) && !error.message().contains("canary"), "{error}");

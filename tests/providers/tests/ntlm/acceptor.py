@@ -65,7 +65,7 @@ class Acceptor(http.server.BaseHTTPRequestHandler):
         if challenge is not None:
             ends = {"Connection": "close"} if self.how == "closing" else {}
             return self.answer(401, "no", {"WWW-Authenticate": challenge, **ends})
-        found = {"who": self.who, "method": self.command, "body": self.body, "asked": asked}
+        found = {"who": self.who, "asked": asked, "other": self.headers.get("X-Other")}
         self.answer(404 if asked == "missing" else 200, json.dumps(found))
 
     def challenge(self):

@@ -23,6 +23,8 @@ fn spec(acceptor: &Acceptor, how: &str) -> Value {
         "result": {},
         "auth": {"ntlm": {"usernameSecret": secret("user"), "passwordSecret": secret("password")}},
         "caBundle": acceptor.ca(),
+        // Which gives way.
+        "headers": {"Authorization": "Bearer canary", "X-Other": "kept"},
     })
 }
 
@@ -58,7 +60,7 @@ async fn each_form_of_a_name_is_let_in_on_one_connection() {
     for user in USERS {
         let counter = Arc::new(Counter::default());
         let store = (REGISTRATION.build)(&spec(&acceptor, "ntlm"), logging_in(user, PASSWORD, &counter)).await.unwrap();
-        assert_eq!(read(&*store, "db").await.unwrap()["who"], user);
+        assert_eq!(read(&*store, "db").await.unwrap(), json!({"who": user, "asked": "db", "other": "kept"}));
         let requests = acceptor.take();
         assert_eq!(on_one_connection(&requests), [401, 200], "{user}");
         let last = &requests[1];
