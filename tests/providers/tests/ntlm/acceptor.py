@@ -46,7 +46,7 @@ def told(token):
         "user": message.user_name,
         "domain": message.domain_name,
         "target": said.get(AvId.target_name),
-        "covered": message.mic != bytes(16),
+        "covered": message.mic not in (None, bytes(16)),
         "bound": channel != bytes(16),
     }
 
