@@ -45,7 +45,6 @@ pub fn refusals(kind: &str, spec: &Value) -> Vec<&'static str> {
         "STSSessionToken" => {
             vec![(is_set("/auth/jwt"), "auth.jwt: AWS gives sessions to users with an access key only")]
         }
-        "Webhook" => vec![(is_set("/auth/ntlm"), "a login by NTLM")],
         _ => Vec::new(),
     };
     found.into_iter().filter(|(is_so, _)| *is_so).map(|(_, what)| what).collect()

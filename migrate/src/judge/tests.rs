@@ -384,9 +384,9 @@ fn which_generators_will_not_do_what_they_did() {
     let local = ["localhost".to_owned(), "127.0.0.1".to_owned()].into();
     let finding = one(&with(Generator { local, ..made(Identity::Own) }));
     assert!(finding.code == "local-address" && finding.next.ends_with("--allow-store-addresses=127.0.0.1"));
-    let finding = one(&with(Generator { refused: vec!["a login by NTLM"], ..made(Identity::Own) }));
+    let finding = one(&with(Generator { refused: vec!["a code of more than 10 digits"], ..made(Identity::Own) }));
     assert_eq!((finding.code, finding.severity), ("generator-refused", Severity::Attention));
-    assert_eq!(finding.summary, "1 generator with what keyferry refuses: a login by NTLM");
+    assert_eq!(finding.summary, "1 generator with what keyferry refuses: a code of more than 10 digits");
     // It is of another controller.
     nothing(&with(Generator { class: "green".to_owned(), ..made(Identity::AmbientElsewhere) }));
 }

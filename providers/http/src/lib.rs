@@ -6,7 +6,7 @@
 //!
 //! Modules, in reading order: [`way`] the client and its bounds, `roots` whom it
 //! trusts, [`address`] where the way may lead, `proxy` through
-//! what, [`path`] paths of what users write, [`form`](mod@form) bodies of forms, [`pem`] certificates and keys, [`trust`] whom a spec has us believe, [`error`] what
+//! what, `single` by one connection only, [`path`] paths of what users write, [`form`](mod@form) bodies of forms, [`pem`] certificates and keys, [`trust`] whom a spec has us believe, [`error`] what
 //! went wrong.
 //!
 //! What is not ours to zero: the buffers of TLS, HTTP and the kernel that bytes pass through, a client key inside the
@@ -18,6 +18,7 @@ pub mod way;
 mod roots;
 pub mod address;
 mod proxy;
+mod single;
 pub mod path;
 pub mod form;
 pub mod pem;

@@ -17,13 +17,13 @@ const SESSIONS: usize = 8;
 
 static LAST: Mutex<Option<(Instant, Arc<Verifier>)>> = Mutex::new(None);
 
-/// TLS for a client that trusts whom the system trusts, and logs in with no certificate; `None` where there are no
-/// certificates, or no TLS library.
-pub(crate) fn config() -> Option<ClientConfig> {
+/// TLS for a client that trusts whom the system trusts, speaks these versions of HTTP, and logs in with no certificate;
+/// `None` where there are no certificates, or no TLS library.
+pub(crate) fn config(versions: &[&str]) -> Option<ClientConfig> {
     let verifier = verifier(&LAST, Instant::now())?;
     let mut config =
         ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-    config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
+    config.alpn_protocols = versions.iter().map(|version| version.as_bytes().to_vec()).collect();
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Some(config)
 }

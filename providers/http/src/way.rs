@@ -12,7 +12,11 @@ use tokio::net::TcpStream;
 
 use crate::address::{self, Resolver};
 use crate::proxy::CANT_BE_REACHED;
+use crate::single::{Once, PATIENCE};
 use crate::{error, proxy, roots};
+
+/// Versions of HTTP, as TLS has servers choose among them.
+const VERSIONS: [&str; 2] = ["h2", "http/1.1"];
 
 /// How long a connection, and a request as a whole, may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,9 +79,42 @@ impl Way {
     /// `Invalid` where these, or the system's certificates, can't be used.
     pub fn client(
         &self,
+        builder: ClientBuilder,
+        ca: Option<Vec<Certificate>>,
+        identity: Option<Identity>,
+    ) -> Result<Client, Error> {
+        self.built(builder, ca, identity, &VERSIONS)
+    }
+
+    /// The client of `builder` for a login that holds for a connection and not for a request: by HTTP/1.1, and by one
+    /// connection in its life, so that each request goes out on that one or not at all. Answers that came by TLS, and
+    /// through no proxy, bear the server's certificate ([`reqwest::tls::TlsInfo`]). Connects nowhere yet.
+    ///
+    /// # Errors
+    /// Those of [`Way::client`], and `Invalid` where a proxy on the way has connections of its own to the server.
+    pub fn single_connection(
+        &self,
+        builder: ClientBuilder,
+        addresses: &Addresses,
+        ca: Option<Vec<Certificate>>,
+    ) -> Result<Client, Error> {
+        if self.server.scheme() == "http" && proxy::of_server(&self.server, addresses).is_some() {
+            return Err(Error::invalid(format!(
+                "{} must begin with https://: by plain HTTP the proxy on the way shares connections among all whom it \
+                 serves, and this login would be theirs, too",
+                self.fields.server
+            )));
+        }
+        let builder = builder.http1_only().tls_info(true).connector_layer(Once::to(self.host(), PATIENCE));
+        self.built(builder, ca, None, &VERSIONS[1..])
+    }
+
+    fn built(
+        &self,
         mut builder: ClientBuilder,
         ca: Option<Vec<Certificate>>,
         identity: Option<Identity>,
+        versions: &[&str],
     ) -> Result<Client, Error> {
         // What is left to go wrong are certificates: those given, the client's own, or the system's that can't be
         // read. The error's text is the parser's.
@@ -94,7 +131,7 @@ impl Way {
         builder = match ca {
             Some(ca) => builder.tls_certs_only(ca),
             None if identity.is_none() => {
-                let tls = roots::config().ok_or_else(|| Error::invalid(problem.clone()))?;
+                let tls = roots::config(versions).ok_or_else(|| Error::invalid(problem.clone()))?;
                 builder.tls_backend_preconfigured(tls)
             }
             None => builder,
@@ -207,6 +244,22 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.message().starts_with("the.server leads to 169.254.169.254, a link-local address"), "{error}");
         assert!(way.client_builder(&Addresses::anywhere()).is_ok());
+    }
+
+    #[test]
+    fn a_login_of_a_connection_goes_through_no_proxy_that_shares_it() {
+        use keyferry_provider_core::proxy::Proxies;
+        _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let proxied = Addresses::anywhere().through(Proxies::of(&|_| Some("http://proxy:1".to_owned())).unwrap());
+        let single = |server: &str, addresses: &Addresses| {
+            let way = Way { server: Url::parse(server).unwrap(), fields: FIELDS };
+            let builder = way.client_builder(addresses).unwrap();
+            way.single_connection(builder, addresses, None).map(drop)
+        };
+        let error = single("http://server", &proxied).unwrap_err();
+        assert!(error.message().starts_with("the.server must begin with https://"), "{error}");
+        assert_eq!(single("https://server", &proxied), Ok(()));
+        assert_eq!(single("http://server", &Addresses::anywhere()), Ok(()));
     }
 
     /// A server that answers every request with `head` and nothing more, and a client for it.

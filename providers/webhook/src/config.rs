@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keyferry_go::duration;
-use keyferry_provider_core::{CaRef, Error, ErrorKind, SecretRef, filled};
+use keyferry_provider_core::{CaRef, Error, SecretRef, filled};
 use keyferry_provider_http::Ca;
 use reqwest::Method;
 use reqwest::header::HeaderName;
@@ -32,6 +32,17 @@ pub struct Config {
     pub secrets: Vec<(String, SecretRef)>,
     /// Whom to believe that the server is who it says.
     pub ca: Ca,
+    /// What to log in with by NTLM, where the spec has it.
+    pub ntlm: Option<Ntlm>,
+}
+
+/// What to log in with by NTLM.
+#[derive(Debug)]
+pub struct Ntlm {
+    /// Where the user's name is.
+    pub user: SecretRef,
+    /// Where the password is.
+    pub password: SecretRef,
 }
 
 /// `spec.provider.webhook`. Nulls are taken as absent, as the API server leaves them.
@@ -41,13 +52,25 @@ struct Spec {
     method: Option<String>,
     url: Option<String>,
     headers: Option<BTreeMap<String, Option<String>>>,
-    auth: Option<serde_json::Value>,
+    auth: Option<AuthSpec>,
     body: Option<String>,
     timeout: Option<String>,
     result: Option<ResultSpec>,
     secrets: Option<Vec<SecretSpec>>,
     ca_bundle: Option<String>,
     ca_provider: Option<CaRef>,
+}
+
+#[derive(Deserialize)]
+struct AuthSpec {
+    ntlm: Option<NtlmSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NtlmSpec {
+    username_secret: Option<SecretRef>,
+    password_secret: Option<SecretRef>,
 }
 
 #[derive(Deserialize)]
@@ -69,11 +92,6 @@ impl Config {
         let wrong = |field: &str, problem: &str| Error::invalid(format!("spec.provider.webhook{field} {problem}"));
         // The parser's own error would quote the value it stumbles over.
         let spec = Spec::deserialize(spec).map_err(|_| wrong("", "is not of the form that the documentation gives"))?;
-        if spec.auth.is_some_and(|auth| !auth.is_null()) {
-            let message = "spec.provider.webhook.auth: NTLM logs in connections, which is not supported";
-            let hint = "a header can carry another login, or a proxy before the service can log in there";
-            return Err(Error::new(ErrorKind::Unsupported, message).with_hint(hint));
-        }
         let method = filled(spec.method)
             .map(|method| Method::from_bytes(method.as_bytes()).map_err(|_| wrong(".method", "is no HTTP method")));
         let url = filled(spec.url).ok_or_else(|| wrong(".url", "is missing"))?;
@@ -83,6 +101,7 @@ impl Config {
             let known = known.map_err(|_| wrong(".headers", "holds a name that no header can have"))?;
             headers.push((known, value.unwrap_or_default()));
         }
+        let ntlm = spec.auth.map(ntlm).transpose()?;
         let timeout = match filled(spec.timeout) {
             None => LONGEST_TIMEOUT,
             Some(text) => duration::parse(text.as_bytes())
@@ -109,6 +128,7 @@ impl Config {
             json_path: spec.result.and_then(|result| result.json_path).unwrap_or_default(),
             secrets,
             ca: Ca::new(spec.ca_bundle, spec.ca_provider, "spec.provider.webhook")?,
+            ntlm,
         })
     }
 
@@ -117,6 +137,14 @@ impl Config {
         let headers = self.headers.iter().map(|(_, value)| value);
         headers.chain([&self.url, &self.body, &self.json_path]).any(|text| names_namespace(text))
     }
+}
+
+fn ntlm(auth: AuthSpec) -> Result<Ntlm, Error> {
+    let missing = |field: &str| Error::invalid(format!("spec.provider.webhook.auth.ntlm{field} is missing"));
+    let spec = auth.ntlm.ok_or_else(|| missing(""))?;
+    let user = spec.username_secret.ok_or_else(|| missing(".usernameSecret"))?;
+    let password = spec.password_secret.ok_or_else(|| missing(".passwordSecret"))?;
+    Ok(Ntlm { user, password })
 }
 
 /// Whether a text has an action that may lead to the namespace: by its name, or by taking all of `remoteRef`. One that
@@ -145,7 +173,9 @@ mod tests {
             (json!({"url": "http://x", "secrets": [{"secretRef": {"name": "canary"}}]}), ".secrets[].name is missing"),
             (json!({"url": "http://x", "secrets": [{"name": "canary"}]}), ".secrets[].secretRef is missing"),
             (json!({"url": "http://x", "caBundle": "canary"}), ".caBundle must hold"),
-            (json!({"url": "http://x", "auth": {"ntlm": {"canary": 1}}}), "NTLM logs in connections"),
+            (json!({"url": "http://x", "auth": {}}), ".auth.ntlm is missing"),
+            (json!({"url": "http://x", "auth": {"ntlm": {"canary": 1}}}), ".usernameSecret is missing"),
+            (json!({"url": "http://x", "auth": {"ntlm": {"usernameSecret": {}}}}), ".passwordSecret is missing"),
         ] {
             let error = Config::new(&spec).unwrap_err();
             assert!(error.message().contains(words) && !error.message().contains("canary"), "{error}");

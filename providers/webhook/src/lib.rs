@@ -7,16 +7,18 @@
 //! Redirects are not followed: headers with secrets would go along.
 //!
 //! Modules, in reading order: `config` the spec as plain data, `templates` rendering, `jsonpath` values out of answers,
-//! `client` HTTP and what statuses mean, `store` the store, `generate` the generator.
+//! `ntlm` a login, `client` HTTP and what statuses mean, `store` the store, `generate` the generator.
 //!
-//! What is zeroed: bodies of requests and answers, values, what templates make. What is not ours to zero: the buffers of
-//! TLS, HTTP and the kernel, URLs, and header values while a request is on its way.
+//! What is zeroed: bodies of requests and answers, values, what templates make, what NTLM makes of a password. What is not
+//! ours to zero: the buffers of TLS, HTTP and the kernel, URLs, header values while a request is on its way, and what hash
+//! functions work with.
 
 #![forbid(unsafe_code)]
 
 mod config;
 mod templates;
 mod jsonpath;
+mod ntlm;
 mod client;
 mod store;
 mod generate;

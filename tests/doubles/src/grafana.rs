@@ -91,7 +91,11 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
         ("GET", ["api", "serviceaccounts", "search"]) => {
             let query = asked.query("query");
             let found: Vec<_> = state.accounts.iter().filter(|(_, name)| name.contains(query)).map(shown).collect();
-            asked::json(200, &json!({"totalCount": found.len(), "serviceAccounts": found, "page": 1, "perPage": 1000}))
+            let of = |name: &str, default: usize| asked.query(name).parse().ok().filter(|n| *n > 0).unwrap_or(default);
+            let (page, size) = (of("page", 1), of("perpage", 1000));
+            let some: Vec<_> = found.iter().skip((page - 1) * size).take(size).collect();
+            let told = json!({"totalCount": found.len(), "serviceAccounts": some, "page": page, "perPage": size});
+            asked::json(200, &told)
         }
         ("POST", ["api", "serviceaccounts"]) => {
             state.last += 1;
@@ -104,6 +108,15 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
             if !state.accounts.iter().any(|(id, _)| *id == number(account)) =>
         {
             asked::json(404, &json!({"message": "service account not found"}))
+        }
+        ("GET", ["api", "serviceaccounts", account]) => {
+            let found = state.accounts.iter().find(|(id, _)| *id == number(account));
+            asked::json(200, &found.map(shown).unwrap_or_default())
+        }
+        ("DELETE", ["api", "serviceaccounts", account]) => {
+            state.accounts.retain(|(id, _)| *id != number(account));
+            state.tokens.retain(|token| token.0 != number(account));
+            asked::json(200, &json!({"message": "Service account deleted"}))
         }
         ("GET", ["api", "serviceaccounts", account, "tokens"]) => {
             let tokens = state.tokens.iter().filter(|token| token.0 == number(account));

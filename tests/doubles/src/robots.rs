@@ -1,4 +1,5 @@
-//! Quay and Cloudsmith: registries that believe the tokens of ServiceAccounts, and give their own for them.
+//! Quay and Cloudsmith: registries that believe the tokens of ServiceAccounts, and give their own for them. Cloudsmith's own
+//! client speaks to the one; for the federation of Quay there is none, so that the other is written from its documents alone.
 
 use axum::Router;
 use axum::extract::Request;

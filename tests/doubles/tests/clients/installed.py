@@ -10,14 +10,18 @@ for module in (
     "azure.keyvault.keys",
     "azure.keyvault.secrets",
     "bitwarden_sdk",
+    "cloudsmith_api",
     "conjur_api",
     "delinea.secrets.server",
+    "github",
     "gitlab",
     "google.auth",
     "google.cloud.secretmanager",
+    "grafana_client",
     "infisical_sdk",
     "ngrok",
     "onepasswordconnectsdk",
     "sdkms.v1",
+    "spnego",
 ):
     importlib.import_module(module)
