@@ -550,3 +550,47 @@ fn credentials_that_arrive_are_taken() {
     }
     drop(running);
 }
+
+/// Takes one request, answers it with this status, and gives its body.
+fn take(listener: &std::net::TcpListener, status: &str) -> String {
+    use std::io::{BufRead as _, Write as _};
+    let mut stream = std::io::BufReader::new(listener.accept().unwrap().0);
+    let (mut length, mut line) = (0, String::new());
+    while line != "\r\n" {
+        line.clear();
+        stream.read_line(&mut line).unwrap();
+        if let Some(told) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = told.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    write!(stream.get_mut(), "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+    String::from_utf8(body).unwrap()
+}
+
+#[test]
+fn what_was_delivered_has_been_told_to_the_webhook_when_it_ends() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("--audit-webhook=http://{}/audit", listener.local_addr().unwrap());
+    let collecting = std::thread::spawn(move || {
+        let refused = take(&listener, "503 Service Unavailable");
+        let mut all = String::new();
+        while all.lines().count() < 2 {
+            all += &take(&listener, "200 OK");
+        }
+        (refused, all)
+    });
+    let value = "canary-of-the-webhook";
+    let json = format!("{{\"k\":\"{value}\"}}");
+    let rig = Rig::new(&[store(&[("app", &json)]), extract("a", "app"), extract("b", "app")].concat());
+    let output = rig.run(&[&url]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let (refused, all) = collecting.join().unwrap();
+    assert!(all.starts_with(&refused), "what was refused comes again, first: {refused}{all}");
+    let lines: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<(u64, &str)> =
+        lines.iter().map(|line| (line["sequence"].as_u64().unwrap(), line["mode"].as_str().unwrap())).collect();
+    assert_eq!(told, [(1, "sync"), (2, "sync")]);
+    assert!(!all.contains(value), "a value is in it: {all}");
+}
