@@ -96,7 +96,8 @@ impl Log {
     /// One of a process that works in this mode, and that goes nowhere yet.
     fn new(mode: &'static str) -> Self {
         // The node's name is the pod's; the rest tells it from the one before, whose numbers began at 1, too.
-        let process = format!("{}_{:016x}", rustix::system::uname().nodename().to_string_lossy(), rand::random::<u64>());
+        let process =
+            format!("{}_{:016x}", rustix::system::uname().nodename().to_string_lossy(), rand::random::<u64>());
         Self { mode, process, queues: Mutex::new(Queues { next: 1, ways: Vec::new() }) }
     }
 

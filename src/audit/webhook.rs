@@ -84,7 +84,9 @@ impl Webhook {
         let uri: Uri = url.parse().map_err(|_| form())?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(form()) };
         if authority.as_str().contains('@') {
-            return Err("--audit-webhook has credentials in its URL: give --audit-webhook-token-file instead".to_owned());
+            return Err(
+                "--audit-webhook has credentials in its URL: give --audit-webhook-token-file instead".to_owned()
+            );
         }
         match scheme {
             "https" => {}
@@ -94,9 +96,11 @@ impl Webhook {
             }
             "http" if self.audit_webhook_allow_http => {}
             "http" => {
-                return Err("--audit-webhook: over http anybody on the way can read who was given what: use https, or \
+                return Err(
+                    "--audit-webhook: over http anybody on the way can read who was given what: use https, or \
                             say --audit-webhook-allow-http"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
             _ => return Err(form()),
         }

@@ -258,10 +258,7 @@ fn what_is_wrong_with_the_flags_is_said_at_the_start() {
             "https only",
         ),
         (
-            Webhook {
-                audit_webhook_token_file: Some(empty.clone()),
-                ..to("https://collector.example/".to_owned())
-            },
+            Webhook { audit_webhook_token_file: Some(empty.clone()), ..to("https://collector.example/".to_owned()) },
             "it is empty",
         ),
         (
@@ -278,10 +275,7 @@ fn what_is_wrong_with_the_flags_is_said_at_the_start() {
     assert!(seen.len() >= 6, "{seen:?}");
     let taken = |webhook: Webhook| webhook.receiver().unwrap().unwrap();
     let receiver = taken(Webhook { audit_webhook_allow_http: true, ..plain() });
-    assert_eq!(
-        (receiver.path.as_str(), receiver.name.as_str()),
-        ("/a?key=canary-of-the-query", "collector.example")
-    );
+    assert_eq!((receiver.path.as_str(), receiver.name.as_str()), ("/a?key=canary-of-the-query", "collector.example"));
     for near in ["http://127.0.0.1:9/", "http://[::1]:9/", "http://localhost:9"] {
         taken(to(near.to_owned()));
     }

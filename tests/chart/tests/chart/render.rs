@@ -381,9 +381,8 @@ fn mounts_ask_the_operator_for_what_is_sealed_where_it_is_said() {
 #[test]
 fn the_audit_log_goes_where_the_values_say_from_both() {
     let plain = render(&json!({"node": {"enabled": true}}));
-    let of_node = |rendered: &Rendered| {
-        rendered.all("DaemonSet").next().expect("the node")["spec"]["template"]["spec"].clone()
-    };
+    let of_node =
+        |rendered: &Rendered| rendered.all("DaemonSet").next().expect("the node")["spec"]["template"]["spec"].clone();
     let plain = [plain.pod().to_string(), of_node(&plain).to_string()].concat();
     assert!(!plain.contains("audit"), "{plain}");
 
