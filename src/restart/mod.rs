@@ -31,7 +31,8 @@ use crate::controller::rotated::Rotated;
 const QUIET: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// When what failed is tried again at first, at last, and no more.
+/// When what failed is tried again at first, what passes by itself and what does not, at last, and no more.
+const SOON: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_secs(15);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 const GIVE_UP: Duration = Duration::from_secs(3600);
@@ -64,9 +65,10 @@ impl Pending {
         self.due = (now + QUIET).min(since + LONGEST_WAIT);
     }
 
-    /// Waits for another try; answers whether there is one.
-    fn put_off(&mut self, now: Instant) -> bool {
-        let wait = FIRST_RETRY.saturating_mul(1 << self.tries.min(8)).min(LONGEST_RETRY);
+    /// Waits for another try, shortly at first where what failed passes by itself; answers whether there is one.
+    fn put_off(&mut self, now: Instant, is_passing: bool) -> bool {
+        let first = if is_passing { SOON } else { FIRST_RETRY };
+        let wait = first.saturating_mul(1 << self.tries.min(9)).min(LONGEST_RETRY);
         self.tries += 1;
         self.waits_since = None;
         self.due = now + wait;
@@ -146,8 +148,8 @@ async fn round(world: Arc<World>, namespace: String, mut waiting: Pending) -> (S
     if failed.is_empty() {
         return (namespace, None);
     }
-    let goes_on = waiting.put_off(Instant::now());
-    for Failed { secrets, why } in failed {
+    let goes_on = waiting.put_off(Instant::now(), failed.iter().all(|failed| failed.is_passing));
+    for Failed { secrets, why, .. } in failed {
         let concerned = |of: &&Rotated| secrets.as_ref().is_none_or(|secrets| secrets.contains(&of.secret));
         let is_news = waiting.said.insert(why.clone());
         for of in rotated.iter().filter(concerned) {
@@ -206,14 +208,28 @@ mod tests {
         let mut waiting = Pending::new(now);
         waiting.put(rotated("a"), now);
         let began = now;
-        while waiting.put_off(now) {
+        while waiting.put_off(now, false) {
             assert!(waiting.due - now >= FIRST_RETRY && waiting.due - now <= LONGEST_RETRY);
             (now, tries) = (waiting.due, tries + 1);
         }
         assert!(now - began > GIVE_UP - LONGEST_RETRY && now - began < GIVE_UP, "{tries} tries");
         waiting.put(rotated("a"), now);
         assert_eq!(waiting.due, now + QUIET, "news is not put off");
-        assert!(waiting.put_off(now), "and is tried for as long");
+        assert!(waiting.put_off(now, true), "and is tried for as long");
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_soon() {
+        let now = Instant::now();
+        let mut waiting = Pending::new(now);
+        waiting.put(rotated("a"), now);
+        let waits: Vec<u64> = (0..10)
+            .map(|_| {
+                assert!(waiting.put_off(now, true));
+                (waiting.due - now).as_secs()
+            })
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
     }
 
     #[test]
