@@ -18,6 +18,12 @@ use crate::prometheus::SOON;
 /// Of one namespace so many looks are under way at once: half of the two thousand of all.
 const AT_ONCE: usize = 1000;
 
+/// So many more wait for longer than a minute: each half minute some calls are given up, and their looks end.
+const MORE: usize = 200;
+
+/// What the namespace of these is called, and more.
+pub const STUCK: &str = "alerts-stuck";
+
 /// Who collects the audit log, and lets everybody wait.
 pub struct Collector {
     listener: TcpListener,
@@ -68,7 +74,7 @@ pub async fn provoke(rig: &Rig) -> (Namespace, JoinSet<()>) {
     near_its_budget(rig).await;
     lines_that_wait(rig).await;
     leased(rig).await;
-    let namespace = rig.testbed.namespace("alerts-stuck").await;
+    let namespace = rig.testbed.namespace(STUCK).await;
     let hanging = stuck(&Cluster::new(namespace.client(), namespace.name())).await;
     (namespace, hanging)
 }
@@ -92,10 +98,12 @@ async fn lines_that_wait(rig: &Rig) {
     rig.apply("SecretStore", "wordy", json!({"spec": {"provider": {"fake": {"data": values}}}})).await;
     let data: Vec<Value> =
         (0..400).map(|n| json!({"secretKey": format!("k{n}"), "remoteRef": {"key": key(n)}})).collect();
+    // Each time another value.
+    rig.apply("UUID", "new", json!({"spec": {}})).await;
     for n in 0..5 {
         let spec = json!({
             "refreshInterval": "1s", "secretStoreRef": {"name": "wordy"}, "data": data,
-            "target": {"template": {"data": {"now": "{{ now }}"}}},
+            "dataFrom": [{"sourceRef": {"generatorRef": {"kind": "UUID", "name": "new"}}}],
         });
         rig.external_secret(&format!("wordy-{n}"), spec).await;
     }
@@ -141,7 +149,7 @@ async fn stuck(cluster: &Cluster) -> JoinSet<()> {
         let object = object("ExternalSecret", &format!("e{n}"), spec);
         async move { _ = cluster.apply(&object).await }
     };
-    stream::iter((0..AT_ONCE + 50).map(each)).buffer_unordered(16).collect::<Vec<()>>().await;
+    stream::iter((0..AT_ONCE + MORE).map(each)).buffer_unordered(16).collect::<Vec<()>>().await;
     hanging
 }
 
