@@ -71,11 +71,12 @@ async fn take_all(stream: TcpStream) -> std::io::Result<()> {
 
 /// All of it but the driver. It ends with what is given.
 pub async fn provoke(rig: &Rig) -> (Namespace, JoinSet<()>) {
-    near_its_budget(rig).await;
-    lines_that_wait(rig).await;
+    // What takes longest to show is begun first.
     leased(rig).await;
     let namespace = rig.testbed.namespace(STUCK).await;
     let hanging = stuck(&Cluster::new(namespace.client(), namespace.name())).await;
+    lines_that_wait(rig).await;
+    near_its_budget(rig).await;
     (namespace, hanging)
 }
 
