@@ -21,7 +21,7 @@ use keyferry_sync::look::Looked;
 use keyferry_sync::outcome::Outcome;
 use keyferry_sync::schedule;
 use keyferry_sync::store::{Readiness, Store, StoreId};
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use self::calls::OfCalls;
 use self::objects::{Column, Objects, Row};
@@ -178,13 +178,6 @@ fn restarts(registry: &Registry) -> IntCounterVec {
         // What grows from nothing to one is no growth to who asks for it.
         metric.with_label_values(&[outcome]);
     }
-    metric
-}
-
-/// A counter without labels.
-fn total(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    let metric = IntCounter::new(name, help).expect("a good name");
-    registry.register(Box::new(metric.clone())).expect("registered once");
     metric
 }
 

@@ -317,11 +317,11 @@ pub const RESTART_LIST: Limit = Limit {
     raise: "write users there, or have the workloads name the Secret themselves",
 };
 
-/// What is written is faster than what is delivered, but where a disk hangs.
+/// What is written is faster than what is delivered, but where a disk hangs or the webhook's receiver is away.
 pub const AUDIT_QUEUE: Limit = Limit {
     name: "audit-queue",
     most: 16 << 20,
     unit: Unit::Bytes,
-    of: "lines that wait to be written to the audit log",
-    raise: "write it where it is written faster: what finds no room is not in it, and is counted",
+    of: "lines that wait to be written to the audit log, or to be taken by its webhook",
+    raise: "see to the disk, or to the webhook's receiver: what finds no room is not in it, and is counted",
 };

@@ -1,6 +1,6 @@
 //! What is counted of mounts.
 
-use prometheus::{Encoder as _, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder as _, GaugeVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use crate::marks::Mark;
 
@@ -15,10 +15,10 @@ pub struct Metrics {
     pub emptied: IntCounterVec,
     /// Volumes that stand.
     pub mounts: IntGauge,
-    /// Lines of the audit log.
-    pub audit_written: IntCounter,
+    /// Lines of the audit log, by where they went.
+    pub audit_written: IntCounterVec,
     /// Deliveries that have no line there.
-    pub audit_dropped: IntCounter,
+    pub audit_dropped: IntCounterVec,
     read_at: GaugeVec,
 }
 
@@ -56,13 +56,16 @@ impl Metrics {
             )
             .expect("a good name"),
             // As the operator calls them.
-            audit_written: IntCounter::new("keyferry_audit_records_total", "Lines of the audit log")
-                .expect("a good name"),
-            audit_dropped: IntCounter::new(
+            audit_written: counter(
+                "keyferry_audit_records_total",
+                "Lines of the audit log, by where they went (log, webhook)",
+                &["to"],
+            ),
+            audit_dropped: counter(
                 "keyferry_audit_dropped_total",
-                "Deliveries that have no line in the audit log",
-            )
-            .expect("a good name"),
+                "Deliveries that have no line in the audit log, by where it was to go (log, webhook)",
+                &["to"],
+            ),
         };
         let all: [Box<dyn prometheus::core::Collector>; 7] = [
             Box::new(metrics.audit_written.clone()),

@@ -1,4 +1,4 @@
-use std::io;
+use std::io::{self, Write};
 use std::sync::Condvar;
 
 use jiff::Timestamp;
@@ -54,19 +54,35 @@ impl Write for Place {
     }
 }
 
-fn counts() -> Counts {
-    let counter = |name: &str| IntCounter::new(name, "of a test").unwrap();
+pub(super) fn counts() -> Counts {
+    let counter = |name: &str| IntCounterVec::new(prometheus::Opts::new(name, "of a test"), &["to"]).unwrap();
     Counts { written: counter("written"), dropped: counter("dropped") }
 }
 
-fn delivery(name: &str) -> Delivery {
+impl Counts {
+    /// How many lines went this way, and how many did not.
+    pub(super) fn of(&self, way: &str) -> (u64, u64) {
+        (self.written.with_label_values(&[way]).get(), self.dropped.with_label_values(&[way]).get())
+    }
+
+    fn written(&self) -> u64 {
+        self.of("log").0
+    }
+
+    fn dropped(&self) -> u64 {
+        self.of("log").1
+    }
+}
+
+pub(super) fn delivery(name: &str) -> Delivery {
     let object = Object { kind: "ExternalSecret".into(), name: name.into(), ..Object::default() };
     Delivery::new(Timestamp::UNIX_EPOCH, Action::Written, object)
 }
 
-fn log() -> (Place, Counts, Arc<Log>) {
-    let (place, counts) = (Place::default(), counts());
-    let log = Log::start(Box::new(place.clone()), "run", counts.clone()).unwrap();
+fn log() -> (Place, Counts, Log) {
+    let (place, counts, log) = (Place::default(), counts(), Log::new("run"));
+    let out = Box::new(place.clone());
+    log.goes("log", &counts, move |queued, account| file::write(queued, out, &account)).unwrap();
     (place, counts, log)
 }
 
@@ -89,8 +105,8 @@ fn a_thousand_deliveries_of_many_threads_are_a_thousand_lines_in_order() {
         let expected: Vec<String> = (0..100).map(|n| format!("{thread}-{n}")).collect();
         assert_eq!(names.collect::<Vec<_>>(), expected, "each thread's own order stays");
     }
-    assert_eq!((counts.written.get(), counts.dropped.get()), (1000, 0));
-    assert!(lines.iter().all(|line| line["mode"] == "run"));
+    assert_eq!(counts.of("log"), (1000, 0));
+    assert!(lines.iter().all(|line| line["mode"] == "run" && line["process"] == log.process));
 }
 
 #[test]
@@ -102,9 +118,9 @@ fn what_the_queue_has_no_room_for_is_counted_and_leaves_a_gap() {
     for _ in 0..fits + 5 {
         log.take(delivery(&long));
     }
-    assert_eq!(counts.dropped.get(), 5, "limit {}", AUDIT_QUEUE.name);
+    assert_eq!(counts.dropped(), 5, "limit {}", AUDIT_QUEUE.name);
     place.set(|state| state.is_held = false);
-    while counts.written.get() < fits as u64 {
+    while counts.written() < fits as u64 {
         std::thread::yield_now();
     }
     log.take(delivery("last"));
@@ -113,7 +129,7 @@ fn what_the_queue_has_no_room_for_is_counted_and_leaves_a_gap() {
     assert_eq!(lines.len(), fits + 1);
     assert_eq!(lines[fits]["sequence"], fits + 6, "the five that were dropped had numbers");
     log.take(delivery("late"));
-    assert_eq!(counts.dropped.get(), 6, "after the end");
+    assert_eq!(counts.dropped(), 6, "after the end");
 }
 
 #[test]
@@ -121,13 +137,13 @@ fn what_can_not_be_written_is_counted_and_stops_nobody() {
     let (place, counts, log) = log();
     place.set(|state| state.fails = true);
     log.take(delivery("a"));
-    while counts.dropped.get() == 0 {
+    while counts.dropped() == 0 {
         std::thread::yield_now();
     }
     place.set(|state| state.fails = false);
     log.take(delivery("b"));
     log.close().unwrap();
-    assert_eq!((counts.written.get(), counts.dropped.get()), (1, 1));
+    assert_eq!(counts.of("log"), (1, 1));
     assert_eq!(place.lines()[0]["object"]["name"], "b");
 }
 
@@ -137,15 +153,18 @@ fn a_file_is_appended_to_and_is_for_its_owner_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");
     for name in ["a", "b"] {
-        let log = open(path.to_str().unwrap(), "sync", counts()).unwrap();
+        let log = open(path.to_str(), &Webhook::default(), "sync", &counts()).unwrap();
         OfKind("SealedSecret", log.clone()).take(delivery(name));
         log.close().unwrap();
     }
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(text.lines().all(|line| line.contains("\"kind\":\"SealedSecret\"")), "{text}");
+    let numbered = |line: &str| serde_json::from_str::<Value>(line).map(|line| line["process"].clone()).unwrap();
+    let processes: std::collections::BTreeSet<_> = text.lines().map(|line| numbered(line).to_string()).collect();
+    assert_eq!(processes.len(), 2, "numbers begin anew, and nobody takes one for the other: {text}");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let Err(problem) = open(folder.path().join("no/such").to_str().unwrap(), "run", counts()) else {
+    let Err(problem) = open(folder.path().join("no/such").to_str(), &Webhook::default(), "run", &counts()) else {
         panic!("there is no such folder")
     };
     assert!(problem.starts_with("can't open the audit log"), "{problem}");
@@ -156,7 +175,7 @@ fn half_a_line_spoils_no_other() {
     let (place, counts, log) = log();
     place.set(|state| state.room = Some(10));
     log.take(delivery("torn"));
-    while counts.dropped.get() == 0 {
+    while counts.dropped() == 0 {
         std::thread::yield_now();
     }
     place.set(|state| (state.fails, state.room) = (false, None));

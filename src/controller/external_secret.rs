@@ -269,7 +269,7 @@ impl Subject for ExternalSecrets {
             let version = target.version.clone();
             known.memory.target = Some(Remembered { version, intact: target.is_intact, made: None });
             if let (Some(restarts), Some(at)) = (&self.restarts, target.rotated_at) {
-                restarts.rotated(&known.es.unpack(), at);
+                restarts.found(&known.es.unpack(), at);
             }
         }
     }

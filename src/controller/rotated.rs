@@ -7,6 +7,7 @@ use keyferry_crds::{ExternalSecret, names};
 use keyferry_limits::RESTART_LIST;
 use kube::core::ApiResource;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// For changes of how long ago workloads are still restarted, where an operator was stopped or killed before it did.
 const RECENT: SignedDuration = SignedDuration::from_secs(3600);
@@ -18,6 +19,8 @@ pub struct Rotated {
     pub namespace: String,
     /// See `namespace`.
     pub secret: String,
+    /// Since when it is as it is, as far as anybody is to be waited for: what changed before our time has been so for a while.
+    pub since: Instant,
     /// Who wrote it: events are about that.
     pub writer: ObjectReference,
     /// In whose name they are.
@@ -48,9 +51,20 @@ impl Teller {
         Self { told, now, kind, component }
     }
 
-    /// The Secret of this ExternalSecret changed then, or was found to have: the operator before us may not have come to restart
-    /// anybody.
+    /// The Secret of this ExternalSecret changed then, just now or before a look that found it so.
     pub fn rotated(&self, es: &ExternalSecret, at: Timestamp) {
+        self.tell(es, at, Instant::now());
+    }
+
+    /// It was found to have changed then: the operator before us may not have come to restart anybody.
+    pub fn found(&self, es: &ExternalSecret, at: Timestamp) {
+        let (now, ago) = (Instant::now(), (self.now)().duration_since(at));
+        // One of the future is one of now.
+        let since = now.checked_sub(ago.unsigned_abs()).filter(|_| ago.is_positive());
+        self.tell(es, at, since.unwrap_or(now));
+    }
+
+    fn tell(&self, es: &ExternalSecret, at: Timestamp, since: Instant) {
         if es.target_manifest().is_some() || (self.now)().duration_since(at) > RECENT {
             return;
         }
@@ -61,6 +75,7 @@ impl Teller {
         // Whoever hears it may have ended, and so do we.
         let _ = self.told.send(Rotated {
             secret: es.target_name().to_owned(),
+            since,
             writer: ObjectReference {
                 api_version: Some(self.kind.api_version.clone()),
                 kind: Some(self.kind.kind.clone()),

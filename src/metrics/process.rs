@@ -4,9 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use keyferry_limits::Limit;
-use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::{counter, gauge, total};
+use super::{counter, gauge};
 
 /// How much of a limit of the whole process is taken now, from 0 to 1.
 type Used = Box<dyn Fn() -> f64 + Send + Sync>;
@@ -27,10 +27,10 @@ pub struct OfProcess {
     pub shards: IntGauge,
     /// How many of them this process works on.
     pub shards_held: IntGauge,
-    /// Lines of the audit log.
-    pub audit_written: IntCounter,
+    /// Lines of the audit log, by where they went.
+    pub audit_written: IntCounterVec,
     /// Deliveries that have no line there.
-    pub audit_dropped: IntCounter,
+    pub audit_dropped: IntCounterVec,
     met: IntCounterVec,
     used: GaugeVec,
     of: Mutex<Vec<(&'static Limit, Used)>>,
@@ -75,11 +75,17 @@ impl OfProcess {
             leader: gauge(registry, "keyferry_leader", "Whether this process holds the Lease (1) or stands by (0)"),
             shards: gauge(registry, "keyferry_shards", "Into how many shards all is divided: 1 without --shards"),
             shards_held: gauge(registry, "keyferry_shards_held", "How many shards this process works on"),
-            audit_written: total(registry, "keyferry_audit_records_total", "Lines of the audit log"),
-            audit_dropped: total(
+            audit_written: counter(
+                registry,
+                "keyferry_audit_records_total",
+                "Lines of the audit log, by where they went (log, webhook)",
+                &["to"],
+            ),
+            audit_dropped: counter(
                 registry,
                 "keyferry_audit_dropped_total",
-                "Deliveries that have no line in the audit log",
+                "Deliveries that have no line in the audit log, by where it was to go (log, webhook)",
+                &["to"],
             ),
             met,
             used: gauges(

@@ -194,6 +194,8 @@ fn all_told() -> Metrics {
     calls.fetching("fake", 1, 2);
     calls.fetched("fake", 2, 1);
     calls.throttled("fake");
+    metrics.process.audit_written.with_label_values(&["log"]).inc();
+    metrics.process.audit_dropped.with_label_values(&["webhook"]).inc();
     metrics.process.watch(&keyferry_limits::ALL_HELD, || 0.5);
     metrics.process.certificate_ends("metrics", at(3));
     metrics.restarts.with_label_values(&["restarted"]).inc();
@@ -206,6 +208,8 @@ fn all_told_by_node() -> keyferry_node::metrics::Metrics {
     let metrics = keyferry_node::metrics::Metrics::new();
     metrics.publishes.with_label_values(&["ok"]).inc();
     metrics.deliveries.with_label_values(&["created"]).inc();
+    metrics.audit_written.with_label_values(&["log"]).inc();
+    metrics.audit_dropped.with_label_values(&["webhook"]).inc();
     metrics.emptied.with_label_values(&["missing"]).inc();
     metrics.stands(&marks::Mark {
         target: "/t".into(),

@@ -31,7 +31,11 @@ use crate::controller::rotated::Rotated;
 const QUIET: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// When what failed is tried again at first, at last, and no more.
+/// How long it is waited at least: changes of before our time are found one after the other.
+const FOUND: Duration = Duration::from_secs(5);
+
+/// When what failed is tried again at first, what passes by itself and what does not, at last, and no more.
+const SOON: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_secs(15);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 const GIVE_UP: Duration = Duration::from_secs(3600);
@@ -41,8 +45,9 @@ const GIVE_UP: Duration = Duration::from_secs(3600);
 struct Pending {
     /// By Secret and writer.
     rotated: BTreeMap<(String, Option<String>), Rotated>,
-    /// When somebody last told of a change.
+    /// When somebody last told of a change, and when the last one has been so long ago that it is quiet.
     last: Instant,
+    quiet: Instant,
     /// When the round begins, and since when that was put off by news.
     due: Instant,
     waits_since: Option<Instant>,
@@ -54,19 +59,21 @@ struct Pending {
 impl Pending {
     fn new(now: Instant) -> Self {
         let (rotated, said) = (BTreeMap::new(), BTreeSet::new());
-        Self { rotated, last: now, due: now, waits_since: None, tries: 0, said }
+        Self { rotated, last: now, quiet: now, due: now, waits_since: None, tries: 0, said }
     }
 
     fn put(&mut self, rotated: Rotated, now: Instant) {
+        self.quiet = self.quiet.max(rotated.since + QUIET);
         self.rotated.insert((rotated.secret.clone(), rotated.writer.name.clone()), rotated);
         self.last = now;
         let since = *self.waits_since.get_or_insert(now);
-        self.due = (now + QUIET).min(since + LONGEST_WAIT);
+        self.due = self.quiet.max(since + FOUND).min(since + LONGEST_WAIT);
     }
 
-    /// Waits for another try; answers whether there is one.
-    fn put_off(&mut self, now: Instant) -> bool {
-        let wait = FIRST_RETRY.saturating_mul(1 << self.tries.min(8)).min(LONGEST_RETRY);
+    /// Waits for another try, shortly at first where what failed passes by itself; answers whether there is one.
+    fn put_off(&mut self, now: Instant, is_passing: bool) -> bool {
+        let first = if is_passing { SOON } else { FIRST_RETRY };
+        let wait = first.saturating_mul(1 << self.tries.min(9)).min(LONGEST_RETRY);
         self.tries += 1;
         self.waits_since = None;
         self.due = now + wait;
@@ -146,8 +153,8 @@ async fn round(world: Arc<World>, namespace: String, mut waiting: Pending) -> (S
     if failed.is_empty() {
         return (namespace, None);
     }
-    let goes_on = waiting.put_off(Instant::now());
-    for Failed { secrets, why } in failed {
+    let goes_on = waiting.put_off(Instant::now(), failed.iter().all(|failed| failed.is_passing));
+    for Failed { secrets, why, .. } in failed {
         let concerned = |of: &&Rotated| secrets.as_ref().is_none_or(|secrets| secrets.contains(&of.secret));
         let is_news = waiting.said.insert(why.clone());
         for of in rotated.iter().filter(concerned) {
@@ -175,10 +182,11 @@ mod tests {
 
     use super::*;
 
-    fn rotated(secret: &str) -> Rotated {
+    fn rotated(secret: &str, since: Instant) -> Rotated {
         Rotated {
             namespace: "ns".to_owned(),
             secret: secret.to_owned(),
+            since,
             writer: ObjectReference::default(),
             component: "test",
             asked: None,
@@ -190,41 +198,71 @@ mod tests {
     fn what_changes_together_is_waited_for_but_not_for_ever() {
         let began = Instant::now();
         let mut waiting = Pending::new(began);
-        waiting.put(rotated("a"), began);
-        assert_eq!(waiting.due, began + QUIET);
-        waiting.put(rotated("b"), began + QUIET / 2);
-        assert_eq!(waiting.due, began + QUIET / 2 + QUIET);
-        for second in 5..200 {
-            waiting.put(rotated("a"), began + Duration::from_secs(second));
+        let mut put = |secret, second| {
+            let at = began + Duration::from_secs(second);
+            waiting.put(rotated(secret, at), at);
+            (waiting.due, waiting.rotated.len())
+        };
+        assert_eq!(put("a", 0), (began + QUIET, 1));
+        assert_eq!(put("b", 5), (began + Duration::from_secs(5) + QUIET, 2));
+        for second in 6..200 {
+            put("a", second);
         }
-        assert_eq!((waiting.due, waiting.rotated.len()), (began + LONGEST_WAIT, 2));
+        assert_eq!(put("a", 200), (began + LONGEST_WAIT, 2));
+    }
+
+    #[test]
+    fn what_changed_before_our_time_has_been_quiet() {
+        let changed = Instant::now();
+        let found = changed + Duration::from_secs(600);
+        let mut waiting = Pending::new(found);
+        waiting.put(rotated("a", changed), found);
+        waiting.put(rotated("b", changed), found + Duration::from_secs(1));
+        assert_eq!(waiting.due, found + FOUND);
+        let news = found + Duration::from_secs(4);
+        waiting.put(rotated("b", news), news);
+        assert_eq!(waiting.due, news + QUIET, "it is quiet no more");
     }
 
     #[test]
     fn what_fails_is_tried_for_an_hour() {
         let (mut now, mut tries) = (Instant::now(), 0);
         let mut waiting = Pending::new(now);
-        waiting.put(rotated("a"), now);
+        waiting.put(rotated("a", now), now);
         let began = now;
-        while waiting.put_off(now) {
+        while waiting.put_off(now, false) {
             assert!(waiting.due - now >= FIRST_RETRY && waiting.due - now <= LONGEST_RETRY);
             (now, tries) = (waiting.due, tries + 1);
         }
         assert!(now - began > GIVE_UP - LONGEST_RETRY && now - began < GIVE_UP, "{tries} tries");
-        waiting.put(rotated("a"), now);
+        waiting.put(rotated("a", now), now);
         assert_eq!(waiting.due, now + QUIET, "news is not put off");
-        assert!(waiting.put_off(now), "and is tried for as long");
+        assert!(waiting.put_off(now, true), "and is tried for as long");
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_soon() {
+        let now = Instant::now();
+        let mut waiting = Pending::new(now);
+        waiting.put(rotated("a", now), now);
+        let waits: Vec<u64> = (0..10)
+            .map(|_| {
+                assert!(waiting.put_off(now, true));
+                (waiting.due - now).as_secs()
+            })
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
     }
 
     #[test]
     fn what_failed_goes_along_with_what_is_new() {
         let now = Instant::now();
         let mut failed = Pending::new(now);
-        failed.put(rotated("a"), now);
+        failed.put(rotated("a", now), now);
         failed.said.insert("why".to_owned());
         let mut pending = HashMap::new();
         let mut news = Pending::new(now);
-        news.put(rotated("b"), now + QUIET);
+        news.put(rotated("b", now + QUIET), now + QUIET);
         pending.insert("ns".to_owned(), news);
         again(&mut pending, "ns".to_owned(), failed);
         assert_eq!((pending["ns"].rotated.len(), pending["ns"].due), (2, now + QUIET + QUIET));

@@ -54,6 +54,8 @@ pub struct Failed {
     pub secrets: Option<BTreeSet<String>>,
     /// Why, and what to do.
     pub why: String,
+    /// Whether it passes by itself: an API server that is busy, or not to be reached.
+    pub is_passing: bool,
 }
 
 /// Restarts who is to be restarted for these Secrets of a namespace and has not been. Answers what is to be tried again.
@@ -97,9 +99,11 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    fn fail(&self, secrets: Option<BTreeSet<String>>, why: String) {
+    /// Takes note of what could not be done, and of the API server's problem with it.
+    fn fail(&self, secrets: Option<BTreeSet<String>>, what: &str, problem: &ApiProblem, remedy: &str) {
         self.world.counted.with_label_values(&["failed"]).inc();
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(Failed { secrets, why });
+        let (why, is_passing) = (format!("{what}: {problem}{remedy}"), problem.is_temporary());
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(Failed { secrets, why, is_passing });
     }
 
     /// The Secrets as they are now.
@@ -112,8 +116,8 @@ impl Round<'_> {
                 // Nobody can restart with it.
                 Ok(None) => continue,
                 Err(problem) => {
-                    let why = format!("can't see when Secret {secret:?} changed: {problem}");
-                    self.fail(Some([secret.clone()].into()), why);
+                    let what = format!("can't see when Secret {secret:?} changed");
+                    self.fail(Some([secret.clone()].into()), &what, &problem, "");
                     continue;
                 }
             };
@@ -143,11 +147,8 @@ impl Round<'_> {
             match self.world.workloads.list(kind, self.namespace, may).await {
                 Ok(found) => all.extend(found.into_iter().map(|metadata| (kind, metadata))),
                 Err(problem) => {
-                    let remedy = remedy(&problem);
-                    self.fail(
-                        None,
-                        format!("can't list {kind}s, to restart those that use what changed: {problem}{remedy}"),
-                    );
+                    let what = format!("can't list {kind}s, to restart those that use what changed");
+                    self.fail(None, &what, &problem, remedy(&problem));
                 }
             }
         }
@@ -166,11 +167,8 @@ impl Round<'_> {
             Ok(Some(workload)) => workload,
             Ok(None) => return,
             Err(problem) => {
-                let remedy = remedy(&problem);
-                self.fail(
-                    None,
-                    format!("can't read {kind} {name:?}, to see whether it uses what changed: {problem}{remedy}"),
-                );
+                let what = format!("can't read {kind} {name:?}, to see whether it uses what changed");
+                self.fail(None, &what, &problem, remedy(&problem));
                 return;
             }
         };
@@ -185,13 +183,19 @@ impl Round<'_> {
                 self.tell(&workload, &secrets);
                 self.wait(kind, seen).await;
             }
-            // It is gone, or another has taken its place, which began with what the Secret holds now.
-            Err(problem) if problem.is_not_found() || problem.is_conflict() => {}
+            Err(problem) if problem.is_not_found() => {}
+            // Another has taken its place, which began with what the Secret holds now; or others kept changing it.
+            Err(problem) if problem.is_conflict() && self.is_gone(kind, seen).await => {}
             Err(problem) => {
-                let (named, remedy) = (list(&secrets), remedy(&problem));
-                self.fail(Some(secrets), format!("can't restart {kind} {name:?} for {named}: {problem}{remedy}"));
+                let what = format!("can't restart {kind} {name:?} for {}", list(&secrets));
+                self.fail(Some(secrets), &what, &problem, remedy(&problem));
             }
         }
+    }
+
+    /// Whether this one is there no more, be it that there is another of its name.
+    async fn is_gone(&self, kind: Kind, seen: &ObjectMeta) -> bool {
+        matches!(self.world.workloads.read(kind, self.namespace, seen).await, Ok(None))
     }
 
     /// The changes that its pods have not seen, and that it is to restart for.
@@ -254,12 +258,11 @@ fn list(secrets: &BTreeSet<String>) -> String {
 }
 
 /// What to do where the API server forbids it.
-fn remedy(problem: &ApiProblem) -> String {
+fn remedy(problem: &ApiProblem) -> &'static str {
     if problem.is_status(403) {
         "; let the operator get, list and patch deployments, statefulsets and daemonsets (restarts.enabled of the chart \
-             does), or restart them yourself"
-            .to_owned()
+         does), or restart them yourself"
     } else {
-        String::new()
+        ""
     }
 }

@@ -11,6 +11,8 @@ use keyferry_stores::access::{AmbientIdentity, ControllerToken};
 use keyferry_sync::copies::CopierKind;
 use keyferry_sync::settings::{Adopt, Scope};
 
+use crate::audit::webhook::Webhook;
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -67,6 +69,9 @@ pub struct Run {
     /// Write a JSON line for each delivery (what was written, pushed, generated, revoked, and for whom), never with a value: into this file, or to standard error where it is -
     #[arg(long, value_name = "FILE|-")]
     pub audit_log: Option<String>,
+    /// Whoever collects these lines.
+    #[command(flatten)]
+    pub audit_webhook: Webhook,
 
     /// Work only while holding the Lease, so that several replicas can stand by
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]

@@ -37,6 +37,7 @@ use kube::api::{Api, ListParams};
 
 use super::flags::{LogFormat, address};
 use super::run::{forbid_core_dumps, forbid_looking_in, log};
+use crate::audit::webhook::Webhook;
 use crate::audit::{self, Counts};
 use crate::sealing::remote::{ForPods, Remote};
 use crate::threads::compute;
@@ -102,6 +103,9 @@ pub struct NodeArgs {
     /// Write a JSON line for each delivery, never with a value: into this file, or to standard error where it is -
     #[arg(long, default_value = "-", value_name = "FILE|-")]
     pub audit_log: String,
+    /// Whoever collects these lines.
+    #[command(flatten)]
+    pub audit_webhook: Webhook,
     /// Log level: error, warn, info, debug or trace. Libraries log at info at most, whatever is said here
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     pub loglevel: tracing::Level,
@@ -132,7 +136,7 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     let listener = server::bind(args.metrics_addr, "--metrics-addr").await?;
     tokio::spawn(server::serve(listener, exposition(metrics.clone()), None));
     let counts = Counts { written: metrics.audit_written.clone(), dropped: metrics.audit_dropped.clone() };
-    let audit = audit::open(&args.audit_log, "node", counts)?;
+    let audit = audit::open(Some(&args.audit_log), &args.audit_webhook, "node", &counts)?;
     let events = Events::start(own.clone(), clock::now, Lead::always());
     let settings = Arc::new(settings(&args));
     let node = |state: &Path, identities, volumes| {

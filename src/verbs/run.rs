@@ -156,11 +156,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let copiers = args.copiers();
     let sealed_secrets =
         SealedSecrets { client: client.clone(), turns: turns.clone(), events: events.clone(), rotations };
-    let log = audit_log(&args.audit_log, &metrics)?;
-    let audit: Arc<dyn Audit> = match &log {
-        Some(log) => log.clone(),
-        None => Arc::new(()),
-    };
+    let log = audit_log(&args, &metrics)?;
+    let audit: Arc<dyn Audit> = log.clone();
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns: turns.clone(), events: events.clone() });
     let copies = Arc::new(ClusterCopies { client: client.clone(), turns: turns.clone(), events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events, turns });
@@ -270,7 +267,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     if lost.is_none() {
         standing.release().await;
     }
-    if let Some(Err(problem)) = log.map(|log| log.close()) {
+    if let Err(problem) = log.close() {
         tracing::error!("{problem}");
     }
     if let Some(lost) = lost {
@@ -390,15 +387,14 @@ fn ends(metrics: &Arc<Metrics>, certificate: &'static str) -> impl Fn(Timestamp)
     move |end| metrics.process.certificate_ends(certificate, end)
 }
 
-/// The audit log, where one is asked for. The error is for a person.
-fn audit_log(target: &Option<String>, metrics: &Metrics) -> Result<Option<Arc<Log>>, String> {
-    let Some(target) = target else { return Ok(None) };
+/// The audit log, as far as one is asked for. The error is for a person.
+fn audit_log(args: &Run, metrics: &Metrics) -> Result<Arc<Log>, String> {
     let counted = &metrics.process;
     let counts = Counts { written: counted.audit_written.clone(), dropped: counted.audit_dropped.clone() };
-    let log = audit::open(target, "run", counts)?;
+    let log = audit::open(args.audit_log.as_deref(), &args.audit_webhook, "run", &counts)?;
     let used = log.clone();
     counted.watch(&AUDIT_QUEUE, move || used.used());
-    Ok(Some(log))
+    Ok(log)
 }
 
 /// Our own lines at the level asked for; those of libraries at info at most, since some log what they carry below. The

@@ -8,6 +8,7 @@ use keyferry_crds::ExternalSecret;
 use keyferry_limits::Budget;
 use keyferry_provider_core::SecretBytes;
 
+use crate::data::StringMap;
 use crate::ports::{Compute, Turn};
 use crate::render::Answers;
 use crate::request::{Origin, Request, Wanted};
@@ -66,6 +67,11 @@ pub fn is_short(es: &ExternalSecret) -> bool {
     spec.data.len() + spec.data_from.len() <= FEW
         && spec.data_from.iter().all(|entry| entry.find.is_none())
         && windows <= FEW_WINDOWS
+}
+
+/// Whether going through these labels or annotations, once or twice, is certain to be quick.
+pub fn are_short(marks: &StringMap) -> bool {
+    marks.iter().try_fold(LITTLE, |left, (key, text)| left.checked_sub(key.len() + text.len())).is_some()
 }
 
 /// Whether blanking these out of a few words is certain to be quick.

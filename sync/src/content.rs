@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::data::{Data, SecretJson, StringMap, zeroize};
 use crate::dependency::{Dependency, Version};
-use crate::hash::{self, Digest};
+use crate::hash::Digest;
 use crate::path::Path;
 use crate::told;
 use crate::told::Told;
@@ -122,9 +122,8 @@ pub struct MadeFrom {
 }
 
 impl MadeFrom {
-    /// `fetched`, by this ExternalSecret and templates of objects in these versions.
-    pub fn new(es: &ExternalSecret, fetched: &Data, sources: &BTreeMap<Dependency, Option<Version>>) -> Self {
-        let version = hash::version_of(es);
+    /// `fetched`, by the ExternalSecret in this version ([`crate::hash::version_of`]) and templates of objects in these.
+    pub fn new(version: &str, fetched: &Data, sources: &BTreeMap<Dependency, Option<Version>>) -> Self {
         let sources = sources.values().flat_map(|seen| match seen {
             Some(Version { uid, revision }) => [uid.as_bytes(), revision.as_bytes()],
             None => [b"".as_slice(); 2],

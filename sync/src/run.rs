@@ -1,10 +1,12 @@
 //! Joins the life of a secret, which is one reconcile: plan, fetch, render, apply, record, schedule; first sync and refresh
 //! alike.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
+use keyferry_limits::Budget;
 
 use crate::look::{Look, Looked, Memory};
 use crate::outcome::{Outcome, Synced, TargetChange};
@@ -13,10 +15,20 @@ use crate::ports::{Outputs, Planning, Ports};
 use crate::settings::Settings;
 use crate::time::later;
 use crate::work::Work;
-use crate::{record, schedule};
+use crate::{compute, hash, record, schedule};
 
 /// When a status that could not be written is tried again.
 const STATUS_RETRY: Duration = Duration::from_secs(5);
+
+/// The version of an ExternalSecret: a hash of its labels and annotations, which may be a quarter of a MiB.
+async fn version(ports: &Ports, es: &ExternalSecret, budget: &Arc<Budget>) -> String {
+    let marks = [&es.metadata.labels, &es.metadata.annotations];
+    if marks.into_iter().flatten().all(compute::are_short) {
+        return hash::version_of(es);
+    }
+    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
+    Box::pin(compute::in_turn(&*ports.compute, namespace, budget, || hash::version_of(es))).await
+}
 
 /// Looks at an ExternalSecret and does what is due. `planning` is let go once it is clear what is fetched.
 ///
@@ -31,7 +43,8 @@ pub async fn run(
 ) -> Looked {
     let es = look.es.clone();
     let mut target = look.known_target();
-    let mut work = Work::new(ports, outputs.of(&es), settings, &es, look, planning);
+    let version = version(ports, &es, &look.budget).await;
+    let mut work = Work::new(ports, outputs.of(&es), settings, &es, version, look, planning);
     let done = loop {
         break match work.plan(target).await {
             Plan::Ignore => Ok(Outcome::Ignored),

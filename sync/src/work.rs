@@ -19,7 +19,7 @@ use crate::settings::{Adopt, Settings};
 use crate::time::{later, seconds};
 use crate::told;
 use crate::told::{Spec, Told};
-use crate::{compute, fetch, hash, make, record, schedule, states};
+use crate::{compute, fetch, make, record, schedule, states};
 
 /// A look under way.
 pub(crate) struct Work<'a> {
@@ -47,6 +47,7 @@ impl<'a> Work<'a> {
         output: Box<dyn Output + 'a>,
         settings: &'a Settings,
         es: &'a ExternalSecret,
+        version: String,
         mut look: Box<Look>,
         planning: Planning,
     ) -> Self {
@@ -63,7 +64,7 @@ impl<'a> Work<'a> {
                 budget: look.budget.clone(),
             },
             output,
-            version: hash::version_of(es),
+            version,
             cancel: look.cancelled.as_ref().map(AbortRegistration::handle),
             look,
             planning: Some(planning),
@@ -310,15 +311,17 @@ impl<'a> Work<'a> {
         self.hold().await?;
         let renamed = is_renamed(es);
         let is_little = compute::is_little(data.values());
-        let Self { asker, look, .. } = &*self;
-        let is_known = || look.is_made_from(|sources| MadeFrom::new(es, &data, sources));
+        let Self { asker, look, version, .. } = &*self;
+        let is_known = || look.is_made_from(|sources| MadeFrom::new(version, &data, sources));
         if !renamed && asker.compute(is_little, is_known).await {
             return Ok(synced);
         }
         let (mut content, sources) = resolve::content(&self.asker, data.clone(), &mut self.kept).await?;
         content.refresh_by = self.kept.under_way.ends.filter(|_| schedule::interval(es).is_some()).map(seconds);
         self.try_login(&content).await?;
-        let made = || Made { from: MadeFrom::new(es, &data, &sources), form: Some(content.form()) };
+        let is_little = is_little && compute::are_short(&content.labels) && compute::are_short(&content.annotations);
+        let version = &self.version;
+        let made = || Made { from: MadeFrom::new(version, &data, &sources), form: Some(content.form()) };
         let mut made = self.asker.compute(is_little, made).await;
         if self.look.memory.last.is_some() {
             self.output.was_synced();

@@ -857,6 +857,20 @@ async fn a_long_spec_is_planned_in_a_turn_and_much_is_blanked_in_one() {
     }
 }
 
+#[tokio::test]
+async fn long_annotations_are_gone_through_in_a_turn() {
+    for (size, wanted) in [(100, 0), (100_000, 2)] {
+        let (world, turns) = (World::new(), Arc::new(Turns::default()));
+        world.state().compute = Some(turns.clone());
+        let mut es = es(json!({}));
+        es.metadata.annotations = Some([("a".to_owned(), "x".repeat(size))].into());
+        let report = world.look(&Arc::new(es), &Memory::default(), 0).await;
+        assert!(matches!(report.outcome, Outcome::Synced(_)), "{}", message(&report));
+        // For its version, and for what the target is made from.
+        assert_eq!(turns.0.lock().unwrap().len(), wanted, "{size} bytes");
+    }
+}
+
 /// Notes whose turns there were.
 #[derive(Default)]
 struct Turns(Mutex<Vec<String>>);

@@ -89,6 +89,49 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* The flags of the audit log's webhook, by name: of the operator and of the driver. */}}
+{{- define "keyferry.auditFlags" -}}
+{{- $webhook := .Values.audit.webhook -}}
+{{- $flags := dict -}}
+{{- if $webhook.url -}}
+{{- $_ := set $flags "audit-webhook" $webhook.url -}}
+{{- if $webhook.allowHttp }}{{ $_ := set $flags "audit-webhook-allow-http" true }}{{ end -}}
+{{- if $webhook.caConfigMap }}{{ $_ := set $flags "audit-webhook-ca-file" "/etc/keyferry/audit/authority/ca.crt" }}{{ end -}}
+{{- if $webhook.tokenSecret }}{{ $_ := set $flags "audit-webhook-token-file" "/etc/keyferry/audit/token/token" }}{{ end -}}
+{{- end -}}
+{{- toYaml $flags -}}
+{{- end -}}
+
+{{/* The volumes that these name. Empty where there are none. */}}
+{{- define "keyferry.auditVolumes" -}}
+{{- $webhook := .Values.audit.webhook -}}
+{{- if and $webhook.url $webhook.caConfigMap }}
+- name: audit-authority
+  configMap:
+    name: {{ $webhook.caConfigMap | quote }}
+{{- end }}
+{{- if and $webhook.url $webhook.tokenSecret }}
+- name: audit-token
+  secret:
+    secretName: {{ $webhook.tokenSecret | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* Where these are mounted. */}}
+{{- define "keyferry.auditMounts" -}}
+{{- $webhook := .Values.audit.webhook -}}
+{{- if and $webhook.url $webhook.caConfigMap }}
+- name: audit-authority
+  mountPath: /etc/keyferry/audit/authority
+  readOnly: true
+{{- end }}
+{{- if and $webhook.url $webhook.tokenSecret }}
+- name: audit-token
+  mountPath: /etc/keyferry/audit/token
+  readOnly: true
+{{- end }}
+{{- end -}}
+
 {{/* The flags. Each is given once, as a second one would be refused; extraArgs win. */}}
 {{- define "keyferry.args" -}}
 {{- $liveness := .Values.livenessProbe.spec | default dict -}}
@@ -123,6 +166,8 @@ true
 {{- end -}}
 {{- if include "keyferry.restarts" . }}{{ $_ := set $flags "enable-restarts" true }}{{ end -}}
 {{- if .Values.restarts.withoutOptIn }}{{ $_ := set $flags "restart-without-opt-in" true }}{{ end -}}
+{{- with .Values.audit.log }}{{ $_ := set $flags "audit-log" . }}{{ end -}}
+{{- $flags = merge $flags (include "keyferry.auditFlags" . | fromYaml) -}}
 {{- range $name, $value := .Values.extraArgs }}{{ $_ := set $flags $name $value }}{{ end -}}
 - run
 {{- range $name, $value := $flags }}

@@ -9,6 +9,7 @@ use keyferry_cluster::connection::Connection;
 use keyferry_files::access::{Access, parse_mode, parse_owner};
 use keyferry_provider_core::Unseal;
 
+use crate::audit::webhook::Webhook;
 use crate::sealing::remote::Remote;
 use crate::verbs::keyring::With;
 use crate::verbs::manifests::Pipeline;
@@ -65,6 +66,9 @@ pub struct Sync {
     /// Write a JSON line for each delivery, never with a value: into this file, or to standard error where it is -
     #[arg(long, value_name = "FILE|-")]
     pub audit_log: Option<String>,
+    /// Whoever collects these lines.
+    #[command(flatten)]
+    pub audit_webhook: Webhook,
     /// The namespace of what names none; with --from-cluster that of the ExternalSecrets, and the pod's where it is not given
     #[arg(long, short, value_name = "NAMESPACE")]
     pub namespace: Option<String>,

@@ -79,7 +79,7 @@ pub async fn run(
         on_change: args.on_change.clone().map(|command| OnChange { command, without }),
     };
     let settings = args.pipeline.settings();
-    let log = audit_log(&args.audit_log)?;
+    let log = audit_log(&args)?;
     let source = source(args, log.clone()).await?;
     let stamp = source.stamp();
     let loaded = tokio::select! {
@@ -89,7 +89,7 @@ pub async fn run(
     let watches = orders.watches;
     let tending = Tending::new(orders, source, settings, reporter, (stamp, loaded), root);
     let end = tending.map_err(|problem| problem.to_string())?.run(stopped).await;
-    log.map_or(Ok(()), |log| log.close())?;
+    log.close()?;
     Ok(match end {
         // Who stays ends well when asked to.
         End { is_stopped: true, .. } if watches => ExitCode::SUCCESS,
@@ -127,19 +127,15 @@ fn check(args: &Sync) -> Result<(), String> {
     Ok(())
 }
 
-/// The audit log, where one is asked for. The error is for a person.
-fn audit_log(target: &Option<String>) -> Result<Option<Arc<Log>>, String> {
+/// The audit log, as far as one is asked for. The error is for a person.
+fn audit_log(args: &Sync) -> Result<Arc<Log>, String> {
     let metrics = Metrics::new();
     let counts =
         Counts { written: metrics.process.audit_written.clone(), dropped: metrics.process.audit_dropped.clone() };
-    target.as_deref().map(|target| audit::open(target, "sync", counts)).transpose()
+    audit::open(args.audit_log.as_deref(), &args.audit_webhook, "sync", &counts)
 }
 
-async fn source(args: Sync, log: Option<Arc<Log>>) -> Result<Source, String> {
-    let audit: Arc<dyn Audit> = match log {
-        Some(log) => log,
-        None => Arc::new(()),
-    };
+async fn source(args: Sync, audit: Arc<dyn Audit>) -> Result<Source, String> {
     let unseal = args.unseal.remote()?;
     let proxies = proxies()?;
     if args.from_cluster.is_empty() {

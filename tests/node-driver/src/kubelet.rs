@@ -130,6 +130,11 @@ impl Kubelet {
         format!("http://127.0.0.1:{}/healthz", self.port)
     }
 
+    /// Where it serves its metrics: host and port.
+    pub fn metrics_address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// The most memory that it has had, in MiB; what is mounted is none of it.
     pub fn peak_mib(&self) -> f64 {
         let id = self.driver.as_ref().expect("it runs").id();

@@ -1,11 +1,8 @@
-//! What people ask at their desks, of a cluster in which an operator works: `status`, `explain`, `refresh`, `diff`, `who`, `doctor`;
-//! and what the audit log tells of it.
+//! What people ask at their desks, of a cluster in which an operator works: `status`, `explain`, `refresh`, `diff`, `who`, `doctor`.
 
-use std::collections::BTreeSet;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use anyhow::anyhow;
 use futures::stream::{self, StreamExt as _};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use keyferry_behaviour_tests::Rig;
@@ -22,8 +19,6 @@ tests![
     status_follows_what_changes,
     refresh_waits_for_what_it_asked_for,
     diff_tells_of_keys_and_of_no_value,
-    a_thousand_deliveries_are_a_thousand_lines,
-    what_is_pushed_and_deleted_is_written_down,
     who_agrees_with_the_api_server_about_two_hundred_subjects,
     doctor_looks_at_a_cluster,
     a_plugin_of_kubectl_has_its_name,
@@ -175,83 +170,6 @@ async fn diff_tells_of_keys_and_of_no_value() {
     rig.put("app", json!({"other": value})).await;
     let (_, err, code) = run(&rig, &["diff", "e", &namespace]).await;
     assert!(err.contains("user") && !err.contains(&value) && code == 2, "{err}");
-    rig.finish().await;
-}
-
-/// The lines of an audit log.
-fn audited(file: &std::path::Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(file).expect("the audit log");
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect()
-}
-
-async fn a_thousand_deliveries_are_a_thousand_lines() {
-    const COUNT: usize = 1000;
-    let mut rig = Rig::idle("desk-audit").await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("audit.jsonl");
-    rig.start(&[&format!("--audit-log={}", file.display())]).await;
-    let value = rig.canaries.value("delivered");
-    let data = json!([{"key": "app", "value": value, "version": "v1"}]);
-    rig.apply("SecretStore", "f", json!({"spec": {"provider": {"fake": {"data": data}}}})).await;
-    let spec = json!({
-        "refreshInterval": "1h", "secretStoreRef": {"name": "f"},
-        "data": [{"secretKey": "k", "remoteRef": {"key": "app", "version": "v1"}}],
-    });
-    let (shared, spec) = (&rig, &spec);
-    let all = (0..COUNT).map(|n| async move {
-        shared.apply("ExternalSecret", &format!("e{n}"), json!({ "spec": spec })).await;
-    });
-    stream::iter(all).buffer_unordered(16).collect::<Vec<()>>().await;
-    rig.until("all are delivered".into(), async |rig: &Rig| {
-        let secrets = rig.cluster.list("Secret").await;
-        let ours = secrets
-            .iter()
-            .filter(|secret| secret["metadata"]["labels"]["reconcile.external-secrets.io/managed"] == "true");
-        match ours.count() {
-            COUNT => Ok(()),
-            count => Err(anyhow!("{count}")),
-        }
-    })
-    .await;
-    rig.stop().await;
-    let lines = audited(&file);
-    let numbers: Vec<u64> = lines.iter().filter_map(|line| line["sequence"].as_u64()).collect();
-    assert_eq!(numbers, (1..=COUNT as u64).collect::<Vec<_>>(), "each once, in order, and nothing else");
-    let names: BTreeSet<&str> = lines.iter().filter_map(|line| line["object"]["name"].as_str()).collect();
-    assert_eq!(names.len(), COUNT);
-    let line = &lines[0];
-    assert_eq!((&line["action"], &line["outcome"], &line["mode"]), (&json!("written"), &json!("done"), &json!("run")));
-    assert_eq!(line["target"]["kind"], "Secret");
-    assert_eq!((&line["sources"][0]["name"], &line["sources"][0]["keys"][0]["key"]), (&json!("f"), &json!("app")));
-    assert!(!std::fs::read_to_string(&file).expect("the audit log").contains(&value), "a value is in it");
-    rig.finish().await;
-}
-
-async fn what_is_pushed_and_deleted_is_written_down() {
-    let mut rig = Rig::idle("desk-pushed").await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("audit.jsonl");
-    rig.start(&[&format!("--audit-log={}", file.display())]).await;
-    rig.apply("SecretStore", "f", json!({"spec": {"provider": {"fake": {"data": []}}}})).await;
-    let value = rig.canaries.value("pushed");
-    rig.secret("src", json!({"a": value})).await;
-    let spec = json!({
-        "refreshInterval": "1h", "deletionPolicy": "Delete", "secretStoreRefs": [{"name": "f"}], "selector": {"secret": {"name": "src"}},
-        "data": [{"match": {"secretKey": "a", "remoteRef": {"remoteKey": "there", "property": "p"}}}],
-    });
-    rig.apply("PushSecret", "p", json!({"spec": spec})).await;
-    let has = |action: &str| {
-        let lines = if file.exists() { audited(&file) } else { Vec::new() };
-        let found = lines.into_iter().find(|line| line["action"] == action);
-        found.ok_or_else(|| anyhow!("nothing was {action}"))
-    };
-    let line = rig.until("the push is written down".into(), async |_: &Rig| has("pushed")).await;
-    assert_eq!((&line["object"]["kind"], &line["object"]["name"]), (&json!("PushSecret"), &json!("p")));
-    let key = &line["sources"][0]["keys"][0];
-    assert_eq!((&key["key"], &key["property"]), (&json!("there"), &json!("p")));
-    rig.cluster.delete("PushSecret", "p").await;
-    rig.until("its deletion is written down".into(), async |_: &Rig| has("unpushed")).await;
-    assert!(!std::fs::read_to_string(&file).expect("the audit log").contains(&value), "a value is in it");
     rig.finish().await;
 }
 

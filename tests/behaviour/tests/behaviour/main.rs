@@ -48,6 +48,7 @@ mod remains;
 mod sync;
 mod sealed;
 mod desk;
+mod audit;
 
 /// Tests wait most of the time, for intervals and for each other's servers.
 fn at_once() -> usize {
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         ("sync", sync::TESTS),
         ("sealed", sealed::TESTS),
         ("desk", desk::TESTS),
+        ("audit", audit::TESTS),
     ];
     let mut trials = Vec::new();
     for (module, tests) in modules {

@@ -201,8 +201,8 @@ fn it_is_asked_where_it_answers_and_stopped_in_its_own_time() {
     assert!(rendered.args().contains(&"--live-addr=:9090".to_owned()));
     let live = container["ports"].as_array().unwrap().iter().find(|port| port["name"] == "live").unwrap();
     assert_eq!(live["containerPort"], 9090);
-    // 20 s for what is under way, 5 s for the Lease.
-    assert!(rendered.pod()["terminationGracePeriodSeconds"].as_u64().unwrap() > 25);
+    // 20 s for what is under way, 5 s for the Lease, 10 s for the audit log.
+    assert!(rendered.pod()["terminationGracePeriodSeconds"].as_u64().unwrap() > 35);
     let off = render(&json!({"livenessProbe": {"enabled": false}, "readinessProbe": {"enabled": false}}));
     assert!(off.container().get("livenessProbe").is_none() && off.container().get("readinessProbe").is_none());
 }
@@ -376,6 +376,44 @@ fn mounts_ask_the_operator_for_what_is_sealed_where_it_is_said() {
             .contains(&json!({"name": "unseal-authority", "configMap": {"name": "ca"}}))
     );
     assert!(try_render(&json!({"node": {"enabled": true, "unsealFrom": {"url": "http://plain"}}}), &[]).is_err());
+}
+
+#[test]
+fn the_audit_log_goes_where_the_values_say_from_both() {
+    let plain = render(&json!({"node": {"enabled": true}}));
+    let of_node =
+        |rendered: &Rendered| rendered.all("DaemonSet").next().expect("the node")["spec"]["template"]["spec"].clone();
+    let plain = [plain.pod().to_string(), of_node(&plain).to_string()].concat();
+    assert!(!plain.contains("audit"), "{plain}");
+
+    let url = "https://collector.example/keyferry?from=prod";
+    let webhook = json!({"url": url, "caConfigMap": "ca", "tokenSecret": "of-audit"});
+    let rendered = render(&json!({"node": {"enabled": true}, "audit": {"log": "-", "webhook": webhook}}));
+    assert!(rendered.args().contains(&"--audit-log=-".to_owned()), "{:?}", rendered.args());
+    for pod in [rendered.pod().clone(), of_node(&rendered)] {
+        let container = &pod["containers"][0];
+        let has = |list: &Value, item: Value| list.as_array().is_some_and(|list| list.contains(&item));
+        for flag in [
+            &format!("--audit-webhook={url}"),
+            "--audit-webhook-ca-file=/etc/keyferry/audit/authority/ca.crt",
+            "--audit-webhook-token-file=/etc/keyferry/audit/token/token",
+        ] {
+            assert!(has(&container["args"], json!(flag)), "{flag}: {pod}");
+        }
+        for (name, source, at) in [
+            ("audit-authority", ("configMap", json!({"name": "ca"})), "authority"),
+            ("audit-token", ("secret", json!({"secretName": "of-audit"})), "token"),
+        ] {
+            assert!(has(&pod["volumes"], json!({"name": name, (source.0): source.1})), "{pod}");
+            let mount = json!({"name": name, "mountPath": format!("/etc/keyferry/audit/{at}"), "readOnly": true});
+            assert!(has(&container["volumeMounts"], mount), "{pod}");
+        }
+    }
+    let near = render(&json!({"audit": {"webhook": {"url": "http://collector", "allowHttp": true}}}));
+    assert!(near.args().contains(&"--audit-webhook-allow-http=true".to_owned()), "{:?}", near.args());
+    assert!(near.pod().get("volumes").is_none(), "{}", near.pod());
+    let nowhere = render(&json!({"audit": {"webhook": {"tokenSecret": "of-audit"}}}));
+    assert!(!nowhere.pod().to_string().contains("audit"), "{}", nowhere.pod());
 }
 
 #[test]

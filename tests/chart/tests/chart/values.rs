@@ -124,6 +124,9 @@ fn wrong_types_are_refused() {
         (json!({"node": {"enabeld": true}}), "enabeld"),
         (json!({"node": {"injection": {"enable": true}}}), "enable"),
         (json!({"sealing": {"sealedSecret": true}}), "sealedSecret"),
+        (json!({"audit": {"file": "-"}}), "file"),
+        (json!({"audit": {"webhook": {"token": "t"}}}), "token"),
+        (json!({"audit": {"webhook": {"url": "collector:8080"}}}), "url"),
         (json!({"sealing": {"unseal": {"service": {"prot": 1}}}}), "prot"),
         (json!({"prometheusRule": {"severity": {}}}), "severity"),
     ] {
