@@ -197,7 +197,8 @@ async fn who_brings_no_token_for_the_store_has_no_part_in_another_s_login() {
     assert!(!rig.kubelet.is_mounted("later"));
     // Who brought one and brings none any more keeps what it has, and is told.
     rig.put("db", json!({"a": "second"})).await;
-    let told = rig.event_after("web", "MountNotRefreshed", &Ask { tokens: lacking.tokens.clone(), ..ask.clone() }).await;
+    let told =
+        rig.event_after("web", "MountNotRefreshed", &Ask { tokens: lacking.tokens.clone(), ..ask.clone() }).await;
     assert!(told.contains("node.audiences"), "{told}");
     assert_eq!(rig.kubelet.read("web", "a").as_deref(), Some("first"));
     eventually(LONG, || async {
