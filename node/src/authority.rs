@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 /// What a client sends before its first frame.
 const PREFACE: usize = 24;
@@ -42,13 +42,12 @@ const AUTHORITY: usize = 1;
 /// What it is replaced by: a string of one letter.
 const NAME: [u8; 2] = [1, b'k'];
 
-/// A connection on which the client's name for the host is replaced.
+/// A connection on which the client's name for the host is replaced. The kubelet has one for each call, and hundreds of calls wait
+/// for their turn: one that has nothing to read holds no more than this.
 pub struct Renamed<S> {
     stream: S,
     frames: Frames,
-    /// What was read last: tokens of pods may be in it.
-    read: Zeroizing<[u8; READ]>,
-    /// What is for the server, tokens too, and how much of it the server has.
+    /// What is for the server, tokens of pods among it, and how much of it the server has.
     ready: Zeroizing<Vec<u8>>,
     taken: usize,
 }
@@ -56,9 +55,7 @@ pub struct Renamed<S> {
 impl<S> Renamed<S> {
     /// That of a client which has said nothing yet.
     pub fn new(stream: S) -> Self {
-        // As much as one reading leads to, and a block of headers that was held: so it never grows, which would leave a copy.
-        let ready = Zeroizing::new(Vec::with_capacity(READ + LARGEST));
-        Self { stream, frames: Frames::default(), read: Zeroizing::new([0; READ]), ready, taken: 0 }
+        Self { stream, frames: Frames::default(), ready: Zeroizing::default(), taken: 0 }
     }
 }
 
@@ -66,24 +63,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Renamed<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         while this.taken == this.ready.len() {
-            this.ready.clear();
-            this.taken = 0;
-            let mut read = ReadBuf::new(&mut *this.read);
+            let mut bytes = Zeroizing::new([0; READ]);
+            let mut read = ReadBuf::new(&mut *bytes);
             ready!(Pin::new(&mut this.stream).poll_read(context, &mut read))?;
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            let followed = this.frames.follow(read.filled(), &mut this.ready);
-            this.read.zeroize();
-            followed?;
+            // As much as one reading leads to, and a block of headers that was held: so it never grows, which would leave a copy.
+            let mut ready = Zeroizing::new(Vec::with_capacity(READ + LARGEST));
+            this.frames.follow(read.filled(), &mut ready)?;
+            (this.ready, this.taken) = (ready, 0);
         }
         let left = &this.ready[this.taken..];
         let some = &left[..left.len().min(into.remaining())];
         into.put_slice(some);
         this.taken += some.len();
         if this.taken == this.ready.len() {
-            this.ready.zeroize();
-            this.taken = 0;
+            (this.ready, this.taken) = (Zeroizing::default(), 0);
         }
         Poll::Ready(Ok(()))
     }

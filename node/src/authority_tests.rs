@@ -176,7 +176,6 @@ async fn tokens_that_passed_are_zeroed_and_no_copy_of_them_is_left() {
     let call = frame(DATA, END_STREAM, 1, &[b't'; READ]);
     client.write_all(&[PRI, &frames.concat(), &call].concat()).await.unwrap();
     drop(client);
-    let (place, capacity) = (renamed.ready.as_ptr(), renamed.ready.capacity());
     let (mut passed, mut part) = (0, [0; 5000]);
     loop {
         let read = renamed.read(&mut part).await.unwrap();
@@ -184,11 +183,16 @@ async fn tokens_that_passed_are_zeroed_and_no_copy_of_them_is_left() {
             break;
         }
         passed += read;
-        assert!(renamed.read.iter().all(|byte| *byte == 0));
-        assert_eq!((renamed.ready.as_ptr(), renamed.ready.capacity()), (place, capacity), "it is where it was");
+        assert!([0, READ + LARGEST].contains(&renamed.ready.capacity()), "it has never grown");
     }
     assert_eq!(passed, PRI.len() + HEAD + 2 * block.len() + call.len());
-    assert!(renamed.ready.is_empty());
-    // It is zeroed where it ends before all is taken, too.
-    let _: (Zeroizing<Vec<u8>>, Zeroizing<[u8; READ]>) = (renamed.ready, renamed.read);
+    assert_eq!(renamed.ready.capacity(), 0, "what is connected and says nothing holds nothing");
+    // It is zeroed where it ends, and where that is before all is taken, too.
+    let _: Zeroizing<Vec<u8>> = renamed.ready;
+}
+
+/// The server keeps it in what it keeps of each connection, more than once.
+#[test]
+fn a_connection_takes_little() {
+    assert!(size_of::<Renamed<tokio::net::UnixStream>>() < 512);
 }

@@ -1,5 +1,6 @@
 //! The ports for whoever mounts: the API server and the stores as the pod's ServiceAccount may use them. All pods of one
-//! ServiceAccount share a login to a store; each reads its ExternalSecret with a token of its own.
+//! ServiceAccount that bring tokens of the same audiences share a login to a store; each reads its ExternalSecret with a token of
+//! its own.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -107,8 +108,19 @@ impl Identity {
     }
 }
 
-/// By namespace, name and UID: who it is, and when it was last asked for. One that was deleted and made anew is another.
-type Known = HashMap<(String, String, String), (Arc<Identity>, Instant)>;
+/// As whom pods are the same.
+#[derive(PartialEq, Eq, Hash)]
+struct Who {
+    namespace: String,
+    account: String,
+    /// A ServiceAccount that was deleted and made anew is another.
+    uid: String,
+    /// Of its tokens: who brings none that a store wants must not use the login that another's has made.
+    audiences: Vec<String>,
+}
+
+/// Who there is, and when it was last asked for.
+type Known = HashMap<Who, (Arc<Identity>, Instant)>;
 
 /// All of them, whose tokens one asker gives.
 pub struct Identities {
@@ -147,26 +159,32 @@ impl Identities {
         let objects = Arc::new(ClusterObjects::new(client.clone(), turns, PathBuf::new()));
         // Who is not known for certain shares nothing with other pods.
         let uid = tokens.account_uid().unwrap_or_else(|| format!("pod {}", pod.uid));
+        let who = Who {
+            namespace: pod.namespace.clone(),
+            account: pod.service_account.clone(),
+            uid,
+            audiences: tokens.audiences(),
+        };
         let current = Current { tokens, objects };
         let now = Instant::now();
-        let name = (pod.namespace.clone(), pod.service_account.clone(), uid);
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, (_, used)| now.saturating_duration_since(*used) < IDLE);
-        if let Some((identity, used)) = all.get_mut(&name) {
+        if let Some((identity, used)) = all.get_mut(&who) {
             *used = now;
             *identity.current.write().unwrap_or_else(PoisonError::into_inner) = current;
             return Ok((identity.clone(), client));
         }
         let identity = Arc::new(self.make(pod, current));
-        all.insert(name, (identity.clone(), now));
+        all.insert(who, (identity.clone(), now));
         Ok((identity, client))
     }
 
-    /// That of a ServiceAccount whose pods mounted of late, with the tokens that the last of them had.
+    /// That of a ServiceAccount whose pods mounted of late, with the tokens that the last of them had: of those that brought tokens
+    /// of the most audiences.
     pub fn known(&self, namespace: &str, account: &str) -> Option<Arc<Identity>> {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = all.iter().filter(|((of, name, _), _)| of == namespace && name == account);
-        of.max_by_key(|(_, (_, used))| *used).map(|(_, (identity, _))| identity.clone())
+        let of = all.iter().filter(|(who, _)| who.namespace == namespace && who.account == account);
+        of.max_by_key(|(who, (_, used))| (who.audiences.len(), *used)).map(|(_, (identity, _))| identity.clone())
     }
 
     fn make(&self, pod: &Pod, current: Current) -> Identity {

@@ -20,6 +20,16 @@ async fn what_stands_is_answered_for_whatever_happens() {
     assert!(!volumes.is_standing(place));
 }
 
+/// Hundreds wait while a few have their turns: what a look works in is there for those few.
+#[test]
+fn a_call_that_waits_for_its_turn_takes_little() {
+    fn size<'a, Call, Done>(_: impl FnOnce(&'a Node, Call) -> Done) -> usize {
+        size_of::<Done>()
+    }
+    let bytes = size(Node::have);
+    assert!(bytes < 8192, "{bytes} bytes");
+}
+
 #[tokio::test(start_paused = true)]
 async fn so_many_volumes_are_asked_for_at_once_and_the_next_waits() {
     let volumes = Volumes::default();

@@ -86,12 +86,22 @@ impl Node {
         &self,
         visit: Visit<'_>,
         volume: &mut Remembered,
+        asked: Asked,
+        mark: Option<Mark>,
+    ) -> Result<(), Refusal> {
+        // Each has its turn before it holds anything: hundreds wait, and what a look works in takes as much as what it reads.
+        let _turn = self.volumes.turn(&asked.wanted.pod.namespace, visit.until).await?;
+        Box::pin(self.look_in_turn(visit, volume, asked, mark)).await
+    }
+
+    async fn look_in_turn(
+        &self,
+        visit: Visit<'_>,
+        volume: &mut Remembered,
         Asked { tokens, wanted, inline }: Asked,
         mark: Option<Mark>,
     ) -> Result<(), Refusal> {
-        let Visit { place, stands, until, .. } = visit;
-        // Each has its turn before it holds anything.
-        let _turn = self.volumes.turn(&wanted.pod.namespace, until).await?;
+        let Visit { place, stands, .. } = visit;
         let (identity, client) = self.identities.of(&wanted.pod, tokens)?;
         let call = Call { visit, wanted: &wanted, identity: &identity, client: &client };
         if !stands {

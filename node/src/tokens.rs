@@ -125,6 +125,11 @@ impl Tokens {
         token.ok_or_else(|| Refusal::invalid(self.1.none_for_api_server().to_owned()))
     }
 
+    /// The audiences of all, in order; that of the API server is among them where there is such a one.
+    pub fn audiences(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
     /// The UID of the ServiceAccount, by its token for the API server. The kubelet had it made: nothing of it need be checked.
     pub fn account_uid(&self) -> Option<String> {
         let text = self.0.get(API_SERVER)?.secret.expose_str()?;

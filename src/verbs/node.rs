@@ -133,8 +133,7 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     let compute = compute::Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
     control.spawn(compute.watch());
     let metrics = Arc::new(Metrics::new());
-    let listener = server::bind(args.metrics_addr, "--metrics-addr").await?;
-    tokio::spawn(server::serve(listener, exposition(metrics.clone()), None));
+    tell_of_health(&control, args.metrics_addr, metrics.clone()).await?;
     let counts = Counts { written: metrics.audit_written.clone(), dropped: metrics.audit_dropped.clone() };
     let audit = audit::open(Some(&args.audit_log), &args.audit_webhook, "node", &counts)?;
     let events = Events::start(own.clone(), clock::now, Lead::always());
@@ -171,6 +170,16 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     audit.close()?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Serves metrics and health where nothing computes: who looks whether it is alive is answered whatever pods mount.
+async fn tell_of_health(control: &Control, address: SocketAddr, metrics: Arc<Metrics>) -> Result<(), String> {
+    let serving = control.run(async move {
+        let listener = server::bind(address, "--metrics-addr").await?;
+        tokio::spawn(server::serve(listener, exposition(metrics), None));
+        Ok::<_, String>(())
+    });
+    serving.await?
 }
 
 /// Refuses where pods mount, and names some of them.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
+use keyferry_node_driver_tests::kubelet::Ask;
 use keyferry_node_driver_tests::rig::{APP, LONG, Rig, STRANGER};
 use keyferry_testkit::eventually;
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ tests![
     items_groups_and_modes_are_as_asked,
     a_login_of_the_store_s_own_is_not_for_pods,
     what_a_pod_can_t_have_is_said,
+    who_brings_no_token_for_the_store_has_no_part_in_another_s_login,
 ];
 
 const CANARY: &str = "kf-canary-7c1e55";
@@ -180,4 +182,30 @@ async fn what_a_pod_can_t_have_is_said() {
     let refused = rig.kubelet.publish(&lacking).await.expect_err("it is refused");
     assert!(refused.message().contains("node.audiences") && refused.message().contains("\"vault\""), "{refused}");
     assert!(rig.kubelet.mounts().is_empty() && !rig.kubelet.target("web").exists());
+}
+
+async fn who_brings_no_token_for_the_store_has_no_part_in_another_s_login() {
+    let rig = Rig::new("lacking", &[]).await;
+    rig.put("db", json!({"a": "first"})).await;
+    rig.declare("db", json!({}));
+    rig.grant("db", APP).await;
+    let (ask, lacking) = (rig.ask("web", APP, "db").await, rig.ask_with("later", APP, "db", &[""]).await);
+    rig.kubelet.publish(&ask).await.expect("it mounts");
+    // The login is there, and so is what the store has answered.
+    let refused = rig.kubelet.publish(&lacking).await.expect_err("it is refused");
+    assert!(refused.message().contains("node.audiences") && refused.message().contains("\"vault\""), "{refused}");
+    assert!(!rig.kubelet.is_mounted("later"));
+    // Who brought one and brings none any more keeps what it has, and is told.
+    rig.put("db", json!({"a": "second"})).await;
+    let told =
+        rig.event_after("web", "MountNotRefreshed", &Ask { tokens: lacking.tokens.clone(), ..ask.clone() }).await;
+    assert!(told.contains("node.audiences"), "{told}");
+    assert_eq!(rig.kubelet.read("web", "a").as_deref(), Some("first"));
+    eventually(LONG, || async {
+        rig.kubelet.publish(&ask).await.map_err(|refused| refused.to_string())?;
+        let shown = rig.kubelet.read("web", "a");
+        if shown.as_deref() == Some("second") { Ok(()) } else { Err(format!("{shown:?}")) }
+    })
+    .await;
+    rig.kubelet.unpublish("web").await.expect("it ends");
 }

@@ -94,6 +94,30 @@ async fn what_vault_s_injector_wrote_is_there(base: &Base) {
     assert_eq!(mode.trim(), "444");
 }
 
+/// Whoever makes a pod, and however many containers it has.
+async fn a_job_and_a_bare_pod_have_them_too(base: &Base) {
+    let image = base.testbed.node().busybox().expect("the busybox image");
+    let reads = "test \"$(cat /keyferry/db/user)\" = 'the second'";
+    let container = |name: &str| json!({"name": name, "image": image, "command": ["sh", "-c", reads]});
+    let pod = |containers: &[&str]| {
+        let containers: Vec<Value> = containers.iter().map(|name| container(name)).collect();
+        json!({
+            "metadata": {"annotations": {"keyferry.io/inject": "db"}},
+            "spec": {"serviceAccountName": APP, "restartPolicy": "Never", "containers": containers},
+        })
+    };
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "asks"},
+        "spec": {"backoffLimit": 0, "template": pod(&["one", "two", "three"])},
+    });
+    let mut bare = pod(&["main"]);
+    (bare["apiVersion"], bare["kind"], bare["metadata"]["name"]) = (json!("v1"), json!("Pod"), json!("bare"));
+    base.kubectl(&["create", "--filename=-"], &format!("{job}\n---\n{bare}"));
+    base.namespace.pod("bare").until_phase("Succeeded").await;
+    base.kubectl(&["wait", "--for=condition=complete", "job/asks", "--timeout=90s"], "");
+    base.kubectl(&["delete", "job/asks", "pod/bare"], "");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_that_asks_has_its_files_and_new_values_without_a_restart() {
     let testbed = tokio::task::spawn_blocking(Testbed::with_node).await.expect("a testbed");
@@ -121,6 +145,7 @@ async fn a_deployment_that_asks_has_its_files_and_new_values_without_a_restart()
     let restarts: i32 = status.container_statuses.iter().flatten().map(|container| container.restart_count).sum();
     assert_eq!(restarts, 0);
     what_vault_s_injector_wrote_is_there(&base).await;
+    a_job_and_a_bare_pod_have_them_too(&base).await;
     base.kubectl(&["delete", "deployment", "asks", "agent", "--cascade=foreground"], "");
     until_mounted(&base, &[]).await;
     helm(&base, "uninstall", "inject-release", &["--timeout=60s"]).expect("nobody mounts");
