@@ -1,6 +1,5 @@
 //! What a store takes of the operator's memory: there may be ten thousand, and all are checked when it starts.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +21,7 @@ use keyferry_cluster::events::Events;
 use keyferry_cluster::leader::Lead;
 use keyferry_cluster::notices::ClusterNotices;
 use keyferry_cluster::objects::ClusterObjects;
-use keyferry_cluster::shards::{FIRST, Held};
+use keyferry_cluster::shards::{FIRST, Held, Work};
 use keyferry_stores::access::{ControllerToken, LoginPorts};
 use keyferry_stores::pool::{Pool, Rules};
 use serde_json::{Value, json};
@@ -134,9 +133,9 @@ fn controller(client: &kube::Client, metrics: &Arc<Metrics>) -> Controller {
         kept: Kept::default(),
     };
     let shared = Shared::new(index, metrics.clone(), notices, clock::now);
-    let all = watch::channel(Held::from([(FIRST, Lead::always())])).1;
-    let (ready, worked_on) = (watch::channel(false).0, watch::channel(BTreeSet::new()).0);
-    let mut controller = Controller::new(shared, Arc::new(watches), ready, all, worked_on);
+    let all = watch::channel(Held::from([(FIRST, Lead::always())]).into()).1;
+    let (ready, work) = (watch::channel(false).0, watch::channel(Work::default()).0);
+    let mut controller = Controller::new(shared, Arc::new(watches), ready, all, work);
     controller.tend(SubjectKind::SecretStore, Stores::namespaced(checks, true));
     controller
 }

@@ -9,10 +9,14 @@
 //! - The Lease of all is never given back: the last replica may not be the last. A rollout to another number, or to none,
 //!   goes on when it has lasted out.
 //!
-//! In its annotations each replica tells that it lives; [`division`](crate::division) says who takes what.
+//! In its annotations each replica tells that it lives; [`division`](crate::division) says who takes what. They hold, too,
+//! which stores are split, and so who has an ExternalSecret of theirs: who holds the first shard changes that, a step at a
+//! time, once each replica has told that it took the step before. Who can't be heard of can't write any more either, since
+//! its hold on the Lease of all, in which it would tell, has run out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -21,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::division::moves;
+use crate::division::{Division, moves};
 use crate::leader::{Attempt, Election, GIVING_BACK, LastSeen, Lead, Leadership, holder, try_acquire};
 use crate::problem::{ApiProblem, timely};
 
@@ -31,6 +35,33 @@ pub type Held = BTreeMap<u32, Lead>;
 /// The shard of what is not divided, and the only one where there are none.
 pub const FIRST: u32 = 0;
 
+/// What is ours, by which division.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    /// Our shards.
+    pub held: Held,
+    /// Which stores are split among all shards.
+    pub division: Arc<Division>,
+}
+
+impl From<Held> for Part {
+    /// Of these shards, no store being split.
+    fn from(held: Held) -> Self {
+        Self { held, division: Arc::default() }
+    }
+}
+
+/// What whoever works on shards tells of that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// The shards that are worked on: one that is given up is, until what is under way has ended.
+    pub shards: BTreeSet<u32>,
+    /// The number of the division that was taken last: nothing is under way any more by one before it.
+    pub taken: u64,
+    /// The stores that are to be split, by all objects there are.
+    pub wanted: Option<BTreeSet<String>>,
+}
+
 /// How long what is under way in a shard may take to end before the shard is given up all the same.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -39,6 +70,12 @@ const TRIES: usize = 5;
 
 /// What the annotation begins with by which a replica tells that it lives.
 const REPLICA: &str = "keyferry.io/replica-";
+
+/// The annotation that holds which stores are split.
+const DIVISION: &str = "keyferry.io/division";
+
+/// How long which stores are split stays as it is: a change costs all replicas a list of the targets.
+const BETWEEN_CHANGES: Duration = Duration::from_secs(300);
 
 /// What the holder of the Lease of all ends with.
 const TOGETHER: &str = "-shards";
@@ -58,6 +95,12 @@ pub fn lease_of(all: &str, shard: u32) -> String {
     format!("{all}-shard-{shard}")
 }
 
+/// Which stores are split, by the annotations of the Lease of all; none where that is not there, or is not ours.
+fn division_of(annotations: Option<&BTreeMap<String, String>>) -> Division {
+    let text = annotations.and_then(|annotations| annotations.get(DIVISION));
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
 /// The replica's part in holding shards. It runs until it is stopped.
 pub struct Shards {
     api: Api<Lease>,
@@ -66,9 +109,13 @@ pub struct Shards {
     count: u32,
     /// The Lease of all.
     all: Lead,
-    held: watch::Sender<Held>,
-    /// The shards that are worked on: one that is given up is, until what is under way has ended.
-    worked_on: watch::Receiver<BTreeSet<u32>>,
+    ours: watch::Sender<Part>,
+    work: watch::Receiver<Work>,
+    division: Arc<Division>,
+    /// Since when that is so; `None` where it was so when we came.
+    divided: Option<Instant>,
+    /// The number of the division of which we have told that we took it.
+    has_told: Option<u64>,
     seen_all: LastSeen,
     seen: BTreeMap<u32, LastSeen>,
     /// What replicas told of themselves last, by annotation; `None` before it was first read.
@@ -111,23 +158,26 @@ enum Way {
 }
 
 impl Shards {
-    /// Holds none yet. `all` tells until when the Lease of all is held; `held` is told which shards we hold, and
-    /// `worked_on` tells which of them are worked on still.
+    /// Holds none yet. `all` tells until when the Lease of all is held; `ours` is told which shards we hold, and
+    /// `work` tells what is done about that.
     pub fn new(
         client: kube::Client,
         election: Election,
         count: u32,
         all: Lead,
-        held: watch::Sender<Held>,
-        worked_on: watch::Receiver<BTreeSet<u32>>,
+        ours: watch::Sender<Part>,
+        work: watch::Receiver<Work>,
     ) -> Self {
         Self {
             api: Api::namespaced(client, &election.namespace),
             election,
             count,
             all,
-            held,
-            worked_on,
+            ours,
+            work,
+            division: Arc::default(),
+            divided: None,
+            has_told: None,
             seen_all: None,
             seen: BTreeMap::new(),
             told: None,
@@ -163,6 +213,13 @@ impl Shards {
                     Some(ended) = self.ends.join_next(), if !self.ends.is_empty() => {
                         self.tenures.remove(&ended.unwrap_or(u32::MAX));
                         self.publish();
+                    }
+                    // Others wait to hear of it.
+                    Ok(()) = self.work.changed() => {
+                        let taken = self.work.borrow_and_update().taken;
+                        if self.has_told.is_some_and(|told| told != taken) {
+                            break;
+                        }
                     }
                     () = &mut pause => break,
                 }
@@ -243,13 +300,18 @@ impl Shards {
     async fn beat(&mut self) -> Result<Option<String>, ApiProblem> {
         self.beats += 1;
         let all = Election { identity: together(self.count), ..self.election.clone() };
-        let (own, told) = (self.annotation(), format!("{}/{}", self.election.identity, self.beats));
-        let has_joined = self.has_joined;
+        let Work { taken, wanted, .. } = self.work.borrow().clone();
+        let (own, told) = (self.annotation(), format!("{}/{}/{taken}", self.election.identity, self.beats));
+        let (has_joined, divides) = (self.has_joined, self.has_joined && self.has_first());
+        let wanted = wanted.filter(|_| self.divided.is_none_or(|since| since.elapsed() >= BETWEEN_CHANGES));
         for _ in 0..TRIES {
-            let gone = self.gone();
+            let (gone, silent) = (self.gone(), self.silent(self.election.lease_duration));
             let mark = |metadata: &mut ObjectMeta| {
                 let annotations = metadata.annotations.get_or_insert_default();
                 annotations.retain(|name, text| gone.get(name).is_none_or(|last| last != text));
+                let step = step(annotations, &silent, wanted.as_ref()).filter(|_| divides);
+                annotations
+                    .extend(step.and_then(|step| Some((DIVISION.to_owned(), serde_json::to_string(&step).ok()?))));
                 if has_joined {
                     annotations.insert(own.clone(), told.clone());
                 }
@@ -258,6 +320,8 @@ impl Shards {
                 Attempt::Ours(lease, sent) => {
                     self.all.renewed(sent, self.election.renew_deadline);
                     self.hear(&lease);
+                    self.take_division(&lease, taken);
+                    self.has_told = has_joined.then_some(taken);
                     return Ok(None);
                 }
                 Attempt::Theirs(holder) => return Ok(Some(holder)),
@@ -266,6 +330,26 @@ impl Shards {
         }
         // Others renewed it meanwhile: the next round does.
         Ok(None)
+    }
+
+    /// Whether the first shard is ours, and stays so.
+    fn has_first(&self) -> bool {
+        self.tenures.get(&FIRST).is_some_and(|tenure| tenure.give.is_some() && tenure.lead.check().is_ok())
+    }
+
+    /// Takes which stores are split now, where so many steps were taken. Who has missed one may work by what was before it
+    /// while others work by what came after: it holds nothing any more.
+    fn take_division(&mut self, lease: &Lease, taken: u64) {
+        let found = division_of(lease.metadata.annotations.as_ref());
+        if found == *self.division {
+            return;
+        }
+        let goes_on = found.number == self.division.number + 1 && taken == self.division.number;
+        let Division { number, split, next } = &found;
+        tracing::info!(number, ?split, ?next, "stores that are split among all shards");
+        self.divided = self.has_joined.then(Instant::now);
+        self.division = Arc::new(found);
+        if goes_on { self.publish() } else { self.lose_all() }
     }
 
     fn annotation(&self) -> String {
@@ -300,14 +384,19 @@ impl Shards {
     fn live(&self) -> BTreeSet<String> {
         let told = self.told.iter().flat_map(BTreeMap::values);
         let alive = told.filter(|told| told.since.elapsed() < self.election.renew_deadline);
-        let identities = alive.filter_map(|told| Some(told.text.rsplit_once('/')?.0.to_owned()));
+        let identities = alive.filter_map(|told| Some(says(&told.text)?.0.to_owned()));
         identities.chain([self.election.identity.clone()]).collect()
     }
 
     /// The replicas of which nothing was heard for so long that they are forgotten, and what they told last.
     fn gone(&self) -> BTreeMap<String, String> {
+        self.silent(2 * self.election.lease_duration)
+    }
+
+    /// Those of which nothing was heard for longer than this, and what they told last.
+    fn silent(&self, time: Duration) -> BTreeMap<String, String> {
         let told = self.told.iter().flatten();
-        let silent = told.filter(|(_, told)| told.since.elapsed() > 2 * self.election.lease_duration);
+        let silent = told.filter(|(_, told)| told.since.elapsed() > time);
         silent.map(|(name, told)| (name.clone(), told.text.clone())).collect()
     }
 
@@ -355,7 +444,7 @@ impl Shards {
                     let leadership = Leadership::new(self.api.clone(), election, *lease, sent, lead.clone());
                     let (give, given) = oneshot::channel();
                     self.tenures.insert(shard, Tenure { lead, give: Some(give) });
-                    self.ends.spawn(tenure(shard, leadership, given, self.worked_on.clone()));
+                    self.ends.spawn(tenure(shard, leadership, given, self.work.clone()));
                     self.publish();
                 }
                 Ok(Attempt::Theirs(_) | Attempt::Conflict) => {}
@@ -386,10 +475,10 @@ impl Shards {
         let ours = self.tenures.iter().filter(|(_, tenure)| tenure.give.is_some() && tenure.lead.check().is_ok());
         let ours: Held = ours.map(|(shard, tenure)| (*shard, tenure.lead.clone())).collect();
         let is_same = |a: &Held| a.len() == ours.len() && a.iter().zip(&ours).all(|(a, b)| a.0 == b.0 && a.1.is(b.1));
-        self.held.send_if_modified(|held| {
-            let is_changed = !is_same(held);
+        self.ours.send_if_modified(|part| {
+            let is_changed = !is_same(&part.held) || part.division != self.division;
             if is_changed {
-                *held = ours.clone();
+                *part = Part { held: ours.clone(), division: self.division.clone() };
             }
             is_changed
         });
@@ -397,7 +486,7 @@ impl Shards {
 
     /// Gives back what we hold, and tells that we live no longer.
     async fn leave(mut self) {
-        self.held.send_replace(Held::new());
+        self.ours.send_modify(|part| part.held.clear());
         for tenure in self.tenures.values_mut() {
             if let Some(give) = tenure.give.take() {
                 let _ = give.send(Way::AtOnce);
@@ -419,16 +508,37 @@ impl Shards {
     }
 }
 
+/// Who tells something, and the number of the division that it has taken.
+fn says(text: &str) -> Option<(&str, u64)> {
+    let (told, taken) = text.rsplit_once('/')?;
+    let (identity, _) = told.rsplit_once('/')?;
+    Some((identity, taken.parse().ok()?))
+}
+
+/// The next step in which stores are split, by the annotations of the Lease of all: where each replica has told that it took
+/// the one before, or is among the `silent`, by what they told last.
+fn step(
+    annotations: &BTreeMap<String, String>,
+    silent: &BTreeMap<String, String>,
+    wanted: Option<&BTreeSet<String>>,
+) -> Option<Division> {
+    let division = division_of(Some(annotations));
+    let has_taken = |text: &str| says(text).is_some_and(|(_, taken)| taken == division.number);
+    let mut told = annotations.iter().filter(|(name, _)| name.starts_with(REPLICA));
+    let all_have = told.all(|(name, text)| has_taken(text) || silent.get(name) == Some(text));
+    division.step(wanted).filter(|_| all_have)
+}
+
 /// Holds a shard until it is lost or given up.
 async fn tenure(
     shard: u32,
     mut leadership: Leadership,
     given: oneshot::Receiver<Way>,
-    mut worked_on: watch::Receiver<BTreeSet<u32>>,
+    mut work: watch::Receiver<Work>,
 ) -> u32 {
     let way = tokio::select! { () = leadership.hold() => return shard, way = given => way };
     if let Ok(Way::Drained) = way {
-        let drained = timeout(GRACE, worked_on.wait_for(|all| !all.contains(&shard)));
+        let drained = timeout(GRACE, work.wait_for(|work| !work.shards.contains(&shard)));
         let is_drained =
             tokio::select! { () = leadership.hold() => return shard, drained = drained => drained.is_ok() };
         if !is_drained {

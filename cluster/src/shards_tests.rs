@@ -19,8 +19,8 @@ const SLOW: Duration = Duration::from_secs(8);
 
 /// A replica, with a controller that works on what it holds.
 struct Replica {
-    held: watch::Receiver<Held>,
-    worked_on: watch::Sender<BTreeSet<u32>>,
+    ours: watch::Receiver<Part>,
+    work: watch::Sender<Work>,
     cut: Arc<AtomicBool>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -29,19 +29,49 @@ struct Replica {
 impl Replica {
     fn start(server: &Server, name: &str, count: u32) -> Self {
         let (cut, all) = (Arc::<AtomicBool>::default(), Lead::not_yet());
-        let (hold, held) = watch::channel(Held::new());
-        let (worked_on, works) = watch::channel(BTreeSet::new());
+        let (hold, ours) = watch::channel(Part::default());
+        let (work, works) = watch::channel(Work::default());
         let (stop, stopped) = oneshot::channel::<()>();
         let identity = format!("pod_{name}");
         let shards = Shards::new(server.client(&cut), election(&identity), count, all, hold, works);
         let task = tokio::spawn(shards.hold(stopped));
-        Self { held, worked_on, cut, stop: Some(stop), task }
+        Self { ours, work, cut, stop: Some(stop), task }
+    }
+
+    fn held(&self) -> Held {
+        self.ours.borrow().held.clone()
+    }
+
+    /// Something is under way in these shards, and in no others.
+    fn works_on(&self, shards: &[u32]) {
+        self.work.send_modify(|work| work.shards = shards.iter().copied().collect());
+    }
+
+    /// By the objects that it knows these stores are to be split.
+    fn wants(&self, stores: &[&str]) {
+        self.work.send_modify(|work| work.wanted = Some(names(stores)));
+    }
+
+    /// The division that it knows of is taken.
+    fn takes(&self) {
+        let number = self.division().number;
+        self.work.send_modify(|work| work.taken = number);
+    }
+
+    fn division(&self) -> Division {
+        (*self.ours.borrow().division).clone()
+    }
+
+    /// The stores that are split, and those of which nobody works on any object, as it knows.
+    fn splits(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let division = self.division();
+        (division.split.clone(), division.moving())
     }
 
     /// The shards that it may write for.
     fn holds(&self) -> Vec<u32> {
-        let held = self.held.borrow();
-        held.iter().filter(|(_, lead)| lead.check().is_ok()).map(|(shard, _)| *shard).collect()
+        let part = self.ours.borrow();
+        part.held.iter().filter(|(_, lead)| lead.check().is_ok()).map(|(shard, _)| *shard).collect()
     }
 
     /// kill -9.
@@ -53,6 +83,10 @@ impl Replica {
         self.stop.take().unwrap().send(()).unwrap();
         self.task.await.unwrap();
     }
+}
+
+fn names(stores: &[&str]) -> BTreeSet<String> {
+    stores.iter().map(|store| (*store).to_owned()).collect()
 }
 
 async fn seconds(seconds: u64) {
@@ -67,12 +101,12 @@ async fn replicas_share_all_shards_and_whoever_is_killed_leaves_its_own_to_the_o
     assert_eq!(first.holds(), [0, 1, 2, 3]);
     assert_eq!(server.holder("lease").unwrap(), "4-shards");
     assert_eq!(server.holder("lease-shard-3").unwrap(), "pod_a");
-    let leads = first.held.borrow().clone();
+    let leads = first.held();
     let second = Replica::start(&server, "b", 4);
     seconds(6).await;
     let holders: Vec<_> = (0..4).map(|shard| server.holder(&lease_of("lease", shard))).collect();
     assert_eq!((first.holds(), second.holds()), (vec![0, 1], vec![2, 3]), "{holders:?}");
-    assert!(first.held.borrow().values().zip(leads.values()).all(|(now, before)| now.is(before)), "what stays is kept");
+    assert!(first.held().values().zip(leads.values()).all(|(now, before)| now.is(before)), "what stays is kept");
     assert!(leads[&3].check().is_err(), "nothing is written for what was given up");
     first.kill();
     sleep(TAKEN_OVER).await;
@@ -94,18 +128,18 @@ async fn replicas_share_all_shards_and_whoever_is_killed_leaves_its_own_to_the_o
 async fn a_shard_is_given_up_when_what_is_under_way_has_ended() {
     let server = Server::default();
     let first = Replica::start(&server, "a", 2);
-    first.worked_on.send_replace([0, 1].into());
+    first.works_on(&[0, 1]);
     seconds(3).await;
-    let lead = first.held.borrow()[&1].clone();
+    let lead = first.held()[&1].clone();
     let second = Replica::start(&server, "b", 2);
     seconds(10).await;
     assert_eq!(first.holds(), [0], "nothing new is begun");
     assert_eq!((lead.check(), second.holds()), (Ok(()), vec![]), "what was begun may be written");
-    first.worked_on.send_replace([0].into());
+    first.works_on(&[0]);
     seconds(3).await;
     assert_eq!((lead.check(), second.holds()), (Err(ApiProblem::NotLeading), vec![1]));
     // Nobody waits for ever.
-    second.worked_on.send_replace([1].into());
+    second.works_on(&[1]);
     let third = Replica::start(&server, "c", 2);
     first.kill();
     sleep(TAKEN_OVER).await;
@@ -218,4 +252,83 @@ async fn whoever_joins_and_leaves_no_shard_has_two_holders_and_none_is_left_for_
     let counts: Vec<usize> = replicas.iter().map(|replica| replica.holds().len()).collect();
     assert_eq!(counts.iter().sum::<usize>(), count as usize, "{counts:?}");
     assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_is_split_once_nobody_works_on_what_moves_and_joined_no_sooner_than_minutes_later() {
+    let server = Server::default();
+    let (first, second) = (Replica::start(&server, "a", 4), Replica::start(&server, "b", 4));
+    seconds(15).await;
+    let (decides, follows) = if first.holds().contains(&FIRST) { (&first, &second) } else { (&second, &first) };
+    let (none, store) = (names(&[]), names(&["ns/s"]));
+    follows.wants(&["ns/s"]);
+    seconds(10).await;
+    assert_eq!(first.splits(), (none.clone(), none.clone()), "who has the first shard says so");
+    let leads = first.held();
+    decides.wants(&["ns/s"]);
+    seconds(5).await;
+    for replica in [&first, &second] {
+        assert_eq!(replica.splits(), (none.clone(), store.clone()));
+    }
+    decides.takes();
+    seconds(60).await;
+    assert_eq!(first.splits(), (none.clone(), store.clone()), "something is under way still");
+    let taken = Instant::now();
+    follows.takes();
+    while first.splits().0.is_empty() || second.splits().0.is_empty() {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(taken.elapsed() < Duration::from_secs(5), "{:?}", taken.elapsed());
+    assert_eq!(first.splits(), (store.clone(), none.clone()));
+    assert!(
+        first.held().values().zip(leads.values()).all(|(now, before)| now.is(before)),
+        "shards stay where they are"
+    );
+    first.takes();
+    second.takes();
+    decides.wants(&[]);
+    seconds(280).await;
+    assert_eq!(first.splits(), (store.clone(), none.clone()));
+    seconds(30).await;
+    assert_eq!(first.splits(), (store.clone(), store.clone()));
+    // Whoever comes knows it, and whoever comes back.
+    let third = Replica::start(&server, "c", 4);
+    seconds(15).await;
+    assert_eq!(third.splits(), (store.clone(), store));
+    assert!(!third.holds().is_empty());
+    first.takes();
+    second.takes();
+    seconds(10).await;
+    assert_eq!(third.division().number, 3, "it has not taken it yet");
+    third.takes();
+    seconds(10).await;
+    for replica in [&first, &second, &third] {
+        assert_eq!(replica.splits(), (none.clone(), none.clone()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_cut_off_while_stores_are_split_is_not_waited_for_and_writes_nothing_by_what_was_before() {
+    let server = Server::default();
+    let (first, second) = (Replica::start(&server, "a", 4), Replica::start(&server, "b", 4));
+    seconds(15).await;
+    let (stays, goes) = if first.holds().contains(&FIRST) { (&first, &second) } else { (&second, &first) };
+    let leads = goes.held();
+    assert!(!leads.is_empty() && leads.values().all(|lead| lead.check().is_ok()));
+    goes.cut.store(true, Ordering::Relaxed);
+    stays.wants(&["ns/s"]);
+    let cut = Instant::now();
+    while stays.splits().0.is_empty() {
+        stays.takes();
+        sleep(Duration::from_millis(100)).await;
+        assert!(cut.elapsed() < TAKEN_OVER + SLOW, "it waits for one that is gone");
+    }
+    assert!(leads.values().all(|lead| lead.check().is_err()), "it could write for {:?}", cut.elapsed());
+    assert_eq!(goes.splits(), (names(&[]), names(&[])), "it knows of nothing");
+    stays.takes();
+    goes.cut.store(false, Ordering::Relaxed);
+    seconds(30).await;
+    assert_eq!(goes.splits(), (names(&["ns/s"]), names(&[])));
+    assert_eq!(goes.holds().len(), 2, "it is back");
+    assert!(leads.values().all(|lead| lead.check().is_err()));
 }

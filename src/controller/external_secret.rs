@@ -14,6 +14,7 @@ use keyferry_sync::dependency::{Dependency, Name, is_earlier};
 use keyferry_sync::look::{Cancel, Look, Looked, Memory, Remembered, Seen};
 use keyferry_sync::outcome::{Outcome, SyncResult, Synced, TargetChange};
 use keyferry_sync::request::{sources_of, store_of, stores_of};
+use keyferry_sync::store::StoreId;
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
 
@@ -22,7 +23,7 @@ use super::index::{Item, References, Role, SubjectKind};
 use super::packed::Packed;
 use super::queue::Urgency;
 use super::rotated::Teller;
-use super::shards::Shards;
+use super::shards::{Place, Shards};
 use super::sight::Sighting;
 use super::subject::{Ask, Next, Shared, Subject};
 use crate::metrics::Metrics;
@@ -48,6 +49,8 @@ enum Standing {
 struct Known {
     /// As last seen.
     es: Packed,
+    /// What decides whose it is.
+    place: Place,
     /// What is remembered of it.
     memory: Memory,
     /// How it stands.
@@ -59,9 +62,10 @@ struct Known {
 }
 
 impl Known {
-    fn new(es: ExternalSecret) -> Self {
+    fn new(es: ExternalSecret, place: Place) -> Self {
         Self {
             es: Packed::of(es),
+            place,
             memory: Memory::default(),
             standing: Standing::default(),
             overtaken: false,
@@ -121,6 +125,8 @@ pub struct ExternalSecrets {
     kind: SubjectKind,
     /// In boxes: a map that is filled in order is half empty, and what is known of one takes half a KiB.
     all: BTreeMap<Arc<Name>, Box<Known>>,
+    /// How many ask each store above all.
+    weights: BTreeMap<Arc<StoreId>, usize>,
     sync: Sync,
     /// Is told of Secrets that changed.
     restarts: Option<Teller>,
@@ -134,13 +140,37 @@ impl ExternalSecrets {
 
     /// None yet, of objects of another kind that come to such.
     pub(super) fn of_kind(kind: SubjectKind, sync: Sync, restarts: Option<Teller>) -> Self {
-        Self { kind, all: BTreeMap::new(), sync, restarts }
+        Self { kind, all: BTreeMap::new(), weights: BTreeMap::new(), sync, restarts }
     }
 
     /// One of its name, with which index and queue share that where it is known.
     fn item(&self, name: &Name) -> Item {
         let known = self.all.get_key_value(name).map(|(name, _)| name.clone());
         Item::new(self.kind, known.unwrap_or_else(|| Arc::new(name.clone())))
+    }
+
+    /// Where one is from now on, which it is counted by.
+    fn place(&mut self, name: &Name, es: &ExternalSecret) -> Place {
+        let store = store_of(es).map(|store| {
+            let known = self.weights.get_key_value(&store).map(|(store, _)| store.clone());
+            known.unwrap_or_else(|| Arc::new(store))
+        });
+        if let Some(former) = self.all.get(name).and_then(|known| known.place.store.clone()) {
+            self.leave_store(&former);
+        }
+        if let Some(store) = &store {
+            *self.weights.entry(store.clone()).or_default() += 1;
+        }
+        Place::of(es, store)
+    }
+
+    fn leave_store(&mut self, store: &StoreId) {
+        if let Some(weight) = self.weights.get_mut(store) {
+            *weight -= 1;
+            if *weight == 0 {
+                self.weights.remove(store);
+            }
+        }
     }
 
     /// Whether they are ExternalSecrets, of which others have copies made, and metrics tell.
@@ -239,11 +269,15 @@ impl Subject for ExternalSecrets {
         let referred = before.as_ref().map(|before| references(before)).unwrap_or_default();
         shared.index.refer(&item, &referred, &references(&es));
         let before = before.filter(|before| before.metadata.uid == es.metadata.uid);
+        let place = self.place(name, &es);
         let is_changed = match (before, self.all.get_mut(name)) {
-            (Some(before), Some(known)) => known.put(&before, es),
+            (Some(before), Some(known)) => {
+                known.place = place;
+                known.put(&before, es)
+            }
             (_, former) => {
                 former.into_iter().for_each(|former| former.cancel());
-                self.all.insert(item.name.clone(), Box::new(Known::new(es)));
+                self.all.insert(item.name.clone(), Box::new(Known::new(es, place)));
                 true
             }
         };
@@ -257,6 +291,9 @@ impl Subject for ExternalSecrets {
     fn remove(&mut self, name: &Name, shared: &mut Shared) {
         if let Some(mut known) = self.all.remove(name) {
             known.cancel();
+            if let Some(store) = &known.place.store {
+                self.leave_store(store);
+            }
             shared.index.refer(&self.item(name), &references(&known.es.unpack()), &References::default());
         }
         if self.are_themselves() {
@@ -351,12 +388,16 @@ impl Subject for ExternalSecrets {
 
     fn prune(&mut self, _: &Shared) {}
 
-    fn shard(&self, name: &Name, shards: &Shards) -> u32 {
+    fn shard(&self, name: &Name, shards: &Shards) -> Option<u32> {
         if !self.are_themselves() {
-            return FIRST;
+            return Some(FIRST);
         }
-        let store = self.all.get(name).and_then(|known| store_of(&known.es.unpack()));
-        store.map_or_else(|| shards.of_object(name), |store| shards.of_store(&store))
+        let known = self.all.get(name);
+        known.map_or_else(|| Some(shards.of_object(name)), |known| shards.of_external_secret(name, &known.place))
+    }
+
+    fn weights(&self) -> Vec<(Arc<StoreId>, usize)> {
+        self.weights.iter().map(|(store, weight)| (store.clone(), *weight)).collect()
     }
 
     fn let_go(&mut self, name: &Name, _: &mut Shared) {

@@ -49,7 +49,7 @@ mod rig_shards;
 #[cfg(test)]
 mod samples;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,8 @@ use futures::future::BoxFuture;
 use futures::stream::{SelectAll, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use keyferry_cluster::leader::Lead;
-use keyferry_cluster::shards::Held;
+use keyferry_cluster::shards::{Part, Work};
+use keyferry_stores::room::Rooms;
 use keyferry_sync::copies::{CopierKind, Seen};
 use keyferry_sync::dependency::{Name, name_of};
 use keyferry_sync::time::later;
@@ -74,7 +75,7 @@ use self::index::{Item, SubjectKind};
 use self::objects::Watched;
 use self::queue::Urgency;
 use self::relist::Update;
-use self::shards::Moving;
+use self::shards::{Moving, WEIGH_EVERY};
 use self::subject::{Ask, Own, Shared, Subject, Tend, Tended};
 
 /// The longest sleep: a wall clock that is set must not leave the queue asleep.
@@ -126,6 +127,8 @@ pub struct Controller {
     ready: signal::Sender<bool>,
     /// What of all is ours. Of what is not all is kept as it is, nothing is looked at and nothing written.
     moving: Moving,
+    /// Told which part of what a store may be asked is ours to ask.
+    rooms: Arc<Rooms>,
     pruned: Instant,
     /// When those were last counted that are overdue.
     counted: Instant,
@@ -135,13 +138,13 @@ pub struct Controller {
 
 impl Controller {
     /// A controller that looks after nothing yet. `ready` is told when all is listed: then the work begins on what `ours` says
-    /// that is ours; `worked_on` is told what is worked on.
+    /// that is ours; `work` is told what is worked on.
     pub fn new(
         shared: Shared,
         watches: Arc<dyn Watches>,
         ready: signal::Sender<bool>,
-        ours: signal::Receiver<Held>,
-        worked_on: signal::Sender<BTreeSet<u32>>,
+        ours: signal::Receiver<Part>,
+        work: signal::Sender<Work>,
     ) -> Self {
         let clock = ((shared.now)(), Instant::now());
         Self {
@@ -153,7 +156,8 @@ impl Controller {
             watched: Watched::new(),
             looks: JoinSet::new(),
             ready,
-            moving: Moving::new(ours, worked_on),
+            moving: Moving::new(ours, work),
+            rooms: Arc::default(),
             pruned: Instant::now(),
             counted: Instant::now(),
             clock,
@@ -169,6 +173,11 @@ impl Controller {
     pub fn tend_copiers(&mut self, copiers: Copiers) {
         self.shared.copies.look_after(copiers.kind());
         self.tend(copiers.subject_kind(), copiers);
+    }
+
+    /// Has stores asked here as much as is our part, of those that other replicas ask, too.
+    pub fn share(&mut self, rooms: Arc<Rooms>) {
+        self.rooms = rooms;
     }
 
     /// Takes changes that are no watch's, too.
@@ -260,11 +269,12 @@ impl Controller {
     }
 
     fn sleep(&self) -> Duration {
+        let longest = if self.shared.shards.are_one() { LONGEST_SLEEP } else { WEIGH_EVERY };
         let Some(earliest) = self.shared.queue.earliest().filter(|_| self.shared.started) else {
-            return LONGEST_SLEEP;
+            return longest;
         };
         let wait = earliest.duration_since((self.shared.now)());
-        Duration::try_from(wait).unwrap_or_default().min(LONGEST_SLEEP)
+        Duration::try_from(wait).unwrap_or_default().min(longest)
     }
 
     /// Now, and whatever waits moved where the clock was set back since this was last asked.
@@ -287,8 +297,8 @@ impl Controller {
         while self.shared.started {
             let Some(item) = self.shared.queue.next(now) else { break };
             let begun = self.with(item.kind, |subject, shared| {
-                let shard = subject.shard(&item.name, shared);
-                let Some(lead) = shared.shards.lead(shard).cloned() else {
+                let shard = subject.shard(&item.name, &shared.shards);
+                let Some((shard, lead)) = shard.zip(shared.shards.lead(shard).cloned()) else {
                     subject.let_go(&item.name, shared);
                     return None;
                 };
@@ -307,8 +317,8 @@ impl Controller {
     }
 
     fn end(&mut self, Ended { item, shard, lead, report }: Ended) {
-        self.moving.ended(shard, &self.shared.shards);
-        let is_ours = self.shared.shards.lead(shard).is_some_and(|now| now.is(&lead));
+        let has_stayed = self.moving.ended(&item, shard, &self.shared.shards);
+        let is_ours = has_stayed && self.shared.shards.lead(shard).is_some_and(|now| now.is(&lead));
         match report {
             Some((report, took)) if is_ours => {
                 lead.during(|| {

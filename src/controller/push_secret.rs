@@ -333,8 +333,8 @@ impl Subject for PushSecrets {
     fn prune(&mut self, _: &Shared) {}
 
     /// By their own names: one may push into many stores, each with calls of its own.
-    fn shard(&self, name: &Name, shards: &Shards) -> u32 {
-        shards.of_object(name)
+    fn shard(&self, name: &Name, shards: &Shards) -> Option<u32> {
+        Some(shards.of_object(name))
     }
 
     fn let_go(&mut self, name: &Name, shared: &mut Shared) {

@@ -14,10 +14,11 @@ use futures::future::{Abortable, pending};
 use futures::stream::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keyferry_cluster::leader::Lead;
-use keyferry_cluster::shards::{FIRST, Held};
+use keyferry_cluster::shards::{FIRST, Held, Part, Work};
 use keyferry_crds::{Condition, SecretStoreStatus};
 use keyferry_provider_core::Capabilities;
 use keyferry_stores::access::{LoginId, Watched as _};
+use keyferry_stores::room::Rooms;
 use keyferry_sync::copies::CopierKind;
 use keyferry_sync::copies::ports::Copies;
 use keyferry_sync::dependency::{Dependency, Kind, Name, name_of};
@@ -69,8 +70,8 @@ pub fn set_clock(by: SignedDuration) {
 }
 
 /// All is ours.
-fn all() -> Held {
-    Held::from([(FIRST, Lead::always())])
+fn all() -> Part {
+    Held::from([(FIRST, Lead::always())]).into()
 }
 
 /// How long it is until the next look at an ExternalSecret that is not left alone.
@@ -160,8 +161,10 @@ pub struct Rig {
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
     ready: watch::Receiver<bool>,
-    pub(super) lead: watch::Sender<Held>,
-    pub(super) works: watch::Receiver<BTreeSet<u32>>,
+    pub(super) lead: watch::Sender<Part>,
+    pub(super) works: watch::Receiver<Work>,
+    /// How much of what stores may be asked is asked here.
+    pub(super) rooms: Arc<Rooms>,
     stop: Option<oneshot::Sender<()>>,
     controller: JoinHandle<()>,
     options: Options,
@@ -218,11 +221,13 @@ impl Rig {
             copiers: options.copiers,
         };
         let (ready, is_ready) = watch::channel(false);
-        let (lead, leads) = watch::channel(if options.stands_by { Held::new() } else { all() });
-        let (worked_on, works) = watch::channel(BTreeSet::new());
+        let (lead, leads) = watch::channel(if options.stands_by { Part::default() } else { all() });
+        let (work, works) = watch::channel(Work::default());
         let notices: Arc<dyn Notices> = Arc::new(ports(None));
         let shared = Shared::new(index.clone(), metrics.clone(), notices.clone(), now).divided(options.shards);
-        let mut controller = Controller::new(shared, Arc::new(ports(Some(told))), ready, leads, worked_on);
+        let (mut controller, rooms) =
+            (Controller::new(shared, Arc::new(ports(Some(told))), ready, leads, work), Arc::<Rooms>::default());
+        controller.share(rooms.clone());
         let looks = world.clone();
         let sync = move |look| sync(looks.clone(), look).boxed();
         controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync), None));
@@ -248,6 +253,7 @@ impl Rig {
             ready: is_ready,
             lead,
             works,
+            rooms,
             stop: Some(stop),
             controller,
             options,

@@ -87,9 +87,15 @@ pub trait Subject: Send {
     /// Lets go of what nobody needs any more: now and then.
     fn prune(&mut self, shared: &Shared);
 
-    /// The shard of one. What must be looked after by one replica is in the first.
-    fn shard(&self, _: &Name, _: &Shards) -> u32 {
-        FIRST
+    /// The shard of one, or `None` while it is on its way to another. What must be looked after by one replica is in the
+    /// first.
+    fn shard(&self, _: &Name, _: &Shards) -> Option<u32> {
+        Some(FIRST)
+    }
+
+    /// How many of these are where each store is, and could be divided.
+    fn weights(&self) -> Vec<(Arc<StoreId>, usize)> {
+        Vec::new()
     }
 
     /// One is another replica's to look at: forgets what came of our looks, as if there had been none.
@@ -259,11 +265,18 @@ pub trait Tend: Send {
     /// From now on what is seen in these shards may be told: tells what is not taken.
     fn begin(&self, shards: &BTreeSet<u32>, shared: &Shared);
 
-    /// Has all of these shards looked at: they are ours since, or are not any more.
-    fn wake_shards(&mut self, shards: &BTreeSet<u32>, shared: &mut Shared);
+    /// Has all looked at that are ours and were not `before`, or the other way round.
+    fn wake_changed(&mut self, before: &Shards, shared: &mut Shared);
+
+    /// Lets go of all of ours that are in another shard than `before`, or in none. Answers those of them at which looks are
+    /// under way.
+    fn leave(&mut self, before: &Shards, shared: &mut Shared) -> Vec<Item>;
 
     /// The shard of one.
-    fn shard(&self, name: &Name, shared: &Shared) -> u32;
+    fn shard(&self, name: &Name, shards: &Shards) -> Option<u32>;
+
+    /// How many of these are where each store is.
+    fn weights(&self) -> Vec<(Arc<StoreId>, usize)>;
 
     /// One is another replica's to look at.
     fn let_go(&mut self, name: &Name, shared: &mut Shared);
@@ -348,7 +361,7 @@ impl<S: Subject> Tended<S> {
 
     fn tell_refused(&self, name: &Name, shared: &Shared) {
         let Some(Refused { metadata, limit }) = self.refused.get(name).cloned() else { return };
-        let Some(lead) = shared.shards.lead(self.shard(name, shared)).cloned() else { return };
+        let Some(lead) = shared.shards.lead(self.shard(name, &shared.shards)).cloned() else { return };
         let (resource, mut conditions) = (self.subject.resource(), Vec::new());
         let message = told::Told::without_values(match limit {
             Some(limit) => format!("there is no room for the object: {limit}"),
@@ -384,24 +397,43 @@ impl<S: Subject> Tend for Tended<S> {
     }
 
     fn begin(&self, shards: &BTreeSet<u32>, shared: &Shared) {
-        for name in self.refused.keys().filter(|name| shards.contains(&self.shard(name, shared))) {
+        let is_of_these = |name: &&Name| self.shard(name, &shared.shards).is_some_and(|shard| shards.contains(&shard));
+        for name in self.refused.keys().filter(is_of_these) {
             self.tell_refused(name, shared);
         }
     }
 
-    fn wake_shards(&mut self, shards: &BTreeSet<u32>, shared: &mut Shared) {
-        if shards.is_empty() {
-            return;
-        }
+    fn wake_changed(&mut self, before: &Shards, shared: &mut Shared) {
         for name in self.subject.names() {
-            if shards.contains(&self.shard(&name, shared)) {
+            let is_ours = |shards: &Shards| shards.lead(self.shard(&name, shards)).is_some();
+            if is_ours(before) != is_ours(&shared.shards) {
                 shared.wake(&self.item(&name), Urgency::Due);
             }
         }
     }
 
-    fn shard(&self, name: &Name, shared: &Shared) -> u32 {
-        if shared.shards.are_one() { FIRST } else { self.subject.shard(name, &shared.shards) }
+    fn leave(&mut self, before: &Shards, shared: &mut Shared) -> Vec<Item> {
+        let mut leaving = Vec::new();
+        for name in self.subject.names() {
+            let (shard, item) = (self.shard(&name, before), self.item(&name));
+            if shard == self.shard(&name, &shared.shards) {
+                continue;
+            }
+            let is_looked_at = shared.is_looked_at(&item);
+            if is_looked_at || before.lead(shard).is_some() {
+                self.let_go(&name, shared);
+            }
+            leaving.extend(is_looked_at.then_some(item));
+        }
+        leaving
+    }
+
+    fn shard(&self, name: &Name, shards: &Shards) -> Option<u32> {
+        if shards.are_one() { Some(FIRST) } else { self.subject.shard(name, shards) }
+    }
+
+    fn weights(&self) -> Vec<(Arc<StoreId>, usize)> {
+        self.subject.weights()
     }
 
     fn let_go(&mut self, name: &Name, shared: &mut Shared) {

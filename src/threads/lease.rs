@@ -1,13 +1,12 @@
 //! The Lease, held on the control thread: whoever computes can't keep it from being renewed, and whoever writes learns at
 //! once that it is lost. Or those of shards.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use keyferry_cluster::connection::of_operator;
 use keyferry_cluster::leader::{self, Election, Lead};
-use keyferry_cluster::shards::{FIRST, Held, Shards};
+use keyferry_cluster::shards::{FIRST, Held, Part, Shards, Work};
 use tokio::sync::{oneshot, watch};
 
 use super::control::Control;
@@ -19,7 +18,7 @@ const WITHOUT_LEASE: Duration = Duration::from_secs(1);
 /// A Lease that is waited for, then held until it is released or lost; or none, where nobody else is to be feared.
 pub struct Standing {
     lead: Lead,
-    ours: watch::Receiver<Held>,
+    ours: watch::Receiver<Part>,
     ended: oneshot::Receiver<String>,
     release: oneshot::Sender<oneshot::Sender<()>>,
 }
@@ -30,8 +29,8 @@ pub struct Sharding {
     pub count: u32,
     /// Whether all is listed: who has not could do nothing with one.
     pub ready: watch::Receiver<bool>,
-    /// Which are worked on.
-    pub worked_on: watch::Receiver<BTreeSet<u32>>,
+    /// What is done about them.
+    pub work: watch::Receiver<Work>,
 }
 
 /// Stands for the Lease, with a client of its own; without an election none is needed.
@@ -43,10 +42,10 @@ pub fn stand(
 ) -> Standing {
     let (ending, ended) = oneshot::channel();
     let (release, mut released) = oneshot::channel::<oneshot::Sender<()>>();
-    let (leading, ours) = watch::channel(Held::new());
+    let (leading, ours) = watch::channel(Part::default());
     let Some(election) = election else {
         let lead = Lead::always();
-        leading.send_replace(Held::from([(FIRST, lead.clone())]));
+        leading.send_replace(Held::from([(FIRST, lead.clone())]).into());
         control.spawn(async move {
             // Kept, as it would be lost by being dropped.
             let _kept = (ending, leading);
@@ -77,7 +76,7 @@ pub fn stand(
             Ok(leadership) => leadership,
             Err(done) => return drop(done.map(|done| done.send(()))),
         };
-        leading.send_replace(Held::from([(FIRST, lead)]));
+        leading.send_replace(Held::from([(FIRST, lead)]).into());
         let done = tokio::select! { () = leadership.hold() => None, done = released => done.ok() };
         if let Some(done) = done {
             leadership.release().await;
@@ -97,17 +96,17 @@ async fn stand_for_shards(
     election: Election,
     sharding: Sharding,
     all: Lead,
-    held: watch::Sender<Held>,
+    ours: watch::Sender<Part>,
     mut released: oneshot::Receiver<oneshot::Sender<()>>,
 ) {
-    let Sharding { count, mut ready, worked_on } = sharding;
+    let Sharding { count, mut ready, work } = sharding;
     tokio::select! {
         done = &mut released => return drop(done.map(|done| done.send(()))),
         _ = ready.wait_for(|ready| *ready) => {}
     }
     let mut done = None;
     let stop = async { done = released.await.ok() };
-    Shards::new(client, election, count, all, held, worked_on).hold(stop).await;
+    Shards::new(client, election, count, all, ours, work).hold(stop).await;
     let _ = done.map(|done| done.send(()));
 }
 
@@ -118,7 +117,7 @@ impl Standing {
     }
 
     /// What is ours, by shard: all is the first where there are none.
-    pub fn ours(&self) -> watch::Receiver<Held> {
+    pub fn ours(&self) -> watch::Receiver<Part> {
         self.ours.clone()
     }
 

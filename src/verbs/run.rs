@@ -1,6 +1,5 @@
 //! `keyferry run`: everything is wired here, top to bottom.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use keyferry_cluster::notices::ClusterNotices;
 use keyferry_cluster::objects::ClusterObjects;
 use keyferry_cluster::pairs::Pairs;
 use keyferry_cluster::sealed_secrets::{self, SealedSecret, SealedSecrets};
-use keyferry_cluster::shards::{FIRST, Held};
+use keyferry_cluster::shards::{FIRST, Part, Work};
 use keyferry_cluster::states::ClusterStates;
 use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
@@ -94,8 +93,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let compute = compute::Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
     control.spawn(compute.watch());
     let sealing = sealing(&args.sealing, &client, compute.clone(), &metrics).await?;
-    let (works, worked_on) = watch::channel(BTreeSet::new());
-    let sharding = shards.map(|count| Sharding { count, ready: readiness, worked_on });
+    let (works, work) = watch::channel(Work::default());
+    let sharding = shards.map(|count| Sharding { count, ready: readiness, work });
     let mut standing = lease::stand(&control, args.kubeconfig.clone(), election, sharding);
     let lead = standing.lead();
 
@@ -116,6 +115,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
     let unseal = sealing.as_ref().map(|(ring, _)| ring.clone() as Arc<dyn Unseal>);
     let rules = Rules { unseal, ..rules(&args, Proxies::of(&*environment)?) };
+    let rooms = rules.rooms.clone();
     let scope = args.scope();
     if let Some((ring, pairs)) = sealing {
         let period = Some(args.sealing.key_renew_period).filter(|period| !period.is_zero());
@@ -219,6 +219,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
 
     let shared = Shared::new(index, metrics, notices, clock::now).divided(shards.unwrap_or(1));
     let mut controller = Controller::new(shared, Arc::new(watches), ready, standing.ours(), works);
+    controller.share(rooms);
     let sync = move |look| {
         let (work, planning) = (work.clone(), work.0.stores.planning());
         let look = Box::new(look);
@@ -278,15 +279,16 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
 }
 
 /// Makes sealing keys while the first shard is ours: one replica does.
-async fn renew(ring: Arc<Ring>, pairs: Pairs, turns: Turns, period: Option<Duration>, mut ours: watch::Receiver<Held>) {
+async fn renew(ring: Arc<Ring>, pairs: Pairs, turns: Turns, period: Option<Duration>, mut ours: watch::Receiver<Part>) {
+    let has_first = |ours: &Part| ours.held.contains_key(&FIRST);
     loop {
-        let Ok(lead) = ours.wait_for(|ours| ours.contains_key(&FIRST)).await.map(|ours| ours[&FIRST].clone()) else {
+        let Ok(lead) = ours.wait_for(has_first).await.map(|ours| ours.held[&FIRST].clone()) else {
             return;
         };
         let renewed = lead.over(ring.clone().renew(pairs.clone(), turns.clone(), period, clock::now));
         tokio::select! {
             () = renewed => {}
-            _ = ours.wait_for(|ours| !ours.contains_key(&FIRST)) => {}
+            _ = ours.wait_for(|ours| !has_first(ours)) => {}
         }
     }
 }

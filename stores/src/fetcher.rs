@@ -18,7 +18,7 @@ use keyferry_sync::ports::Planning;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::room::{Account, Door, Held, Rooms};
+use crate::room::{Account, Door, Held, Rooms, Share};
 
 /// How long a request waits for others that are still being planned, while none of them comes to its end.
 const PLANNING_PATIENCE: Duration = Duration::from_millis(50);
@@ -132,6 +132,8 @@ struct State {
     in_flight: usize,
     /// When the last call ended.
     ended: Option<Instant>,
+    /// Until when it is others' turn, who ask the same store.
+    rests_until: Option<Instant>,
     /// Keys on which a whole call failed.
     culprits: HashSet<Key>,
     singly_until: Option<Instant>,
@@ -203,6 +205,7 @@ impl Fetcher {
             waiters: HashMap::new(),
             in_flight: 0,
             ended: None,
+            rests_until: None,
             culprits: HashSet::new(),
             singly_until: None,
             paused_until: None,
@@ -298,7 +301,7 @@ impl Fetcher {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            match state.next(&*self.provider, |oldest| self.planning.patience(oldest), now) {
+            match state.next(&*self.provider, self.door.share(), |oldest| self.planning.patience(oldest), now) {
                 Next::Nothing => return,
                 Next::Wait(until) => {
                     if state.alarm.is_none_or(|alarm| until < alarm) {
@@ -337,7 +340,7 @@ impl Fetcher {
 
     /// Makes the call, splitting it where it fails as a whole, and answers all who wait for its keys.
     async fn send(self: Arc<Self>, batch: Vec<Key>, mut waiters: HashMap<Key, Vec<Waiter>>) {
-        let _call = InFlight(&self);
+        let _call = InFlight(&self, Instant::now());
         let (calls, store_type) = &self.counted;
         let (answers, mut sent) = (waiters.values().map(Vec::len).sum(), 0);
         let mut groups = vec![batch];
@@ -421,14 +424,16 @@ impl Fetcher {
 }
 
 /// A call in flight; its end makes room, however it ends.
-struct InFlight<'a>(&'a Arc<Fetcher>);
+struct InFlight<'a>(&'a Arc<Fetcher>, Instant);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         {
-            let mut state = self.0.lock();
+            let (share, now, mut state) = (self.0.door.share(), Instant::now(), self.0.lock());
             state.in_flight -= 1;
-            state.ended = Some(Instant::now());
+            state.ended = Some(now);
+            let (_, room) = state.at_once(&*self.0.provider, now);
+            state.rests_until = Some(now + share.rest(room, now - self.1).min(LONGEST_PAUSE));
         }
         self.0.pump();
     }
@@ -457,15 +462,26 @@ impl State {
         self.culprits.insert(key.clone());
     }
 
-    fn next(&mut self, provider: &dyn Provider, patience: impl Fn(Instant) -> Option<Instant>, now: Instant) -> Next {
-        let Some(oldest) = self.lanes.oldest() else { return Next::Nothing };
-        if let Some(until) = self.paused_until.filter(|until| now < *until) {
-            return Next::Wait(until);
-        }
+    /// How many keys go in a call, and how many calls may be in flight at once.
+    fn at_once(&self, provider: &dyn Provider, now: Instant) -> (usize, usize) {
         let singly = self.singly_until.is_some_and(|until| now < until);
         let size = if singly { 1 } else { provider.capabilities().max_batch.max(1) };
-        let room = if size == 1 { SINGLES_AT_ONCE } else { BATCHES_AT_ONCE };
-        if self.in_flight >= room {
+        (size, if size == 1 { SINGLES_AT_ONCE } else { BATCHES_AT_ONCE })
+    }
+
+    fn next(
+        &mut self,
+        provider: &dyn Provider,
+        share: Share,
+        patience: impl Fn(Instant) -> Option<Instant>,
+        now: Instant,
+    ) -> Next {
+        let Some(oldest) = self.lanes.oldest() else { return Next::Nothing };
+        if let Some(until) = self.paused_until.max(self.rests_until).filter(|until| now < *until) {
+            return Next::Wait(until);
+        }
+        let (size, room) = self.at_once(provider, now);
+        if self.in_flight >= share.of(room) {
             return Next::Nothing;
         }
         // Another look may ask for the same key, or fill the batch.
@@ -485,7 +501,7 @@ impl State {
         let culprits = &self.culprits;
         let batch = self.lanes.take(|batch, key| match batch {
             [] => true,
-            _ if singly || culprits.contains(key) || batch.iter().any(|other| culprits.contains(other)) => false,
+            _ if size == 1 || culprits.contains(key) || batch.iter().any(|other| culprits.contains(other)) => false,
             batch => batch.len() < size && provider.joins(batch, key),
         });
         Next::Send(batch)

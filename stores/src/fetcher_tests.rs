@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use keyferry_builders::key;
 use keyferry_limits::CALLS_AT_ONCE;
@@ -454,4 +456,29 @@ async fn the_stores_of_a_namespace_are_called_so_often_at_once() {
     };
     let (_, at_once) = futures::future::join(futures::future::join_all(looks), calls).await;
     assert_eq!(at_once, CALLS_AT_ONCE.size());
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_share_a_store_ask_it_as_much_at_once_as_one_would() {
+    let store = StoreId { namespace: Some("ns".to_owned()), name: "s".to_owned() };
+    // 120 calls of a second, four at once.
+    const KEYS: usize = 480;
+    for replicas in [1, 2, 4, 8] {
+        let double = Arc::new(Double { batch: 4, takes: Duration::from_secs(1), ..Double::default() });
+        let fetchers = (0..replicas).map(|_| {
+            let (rooms, door) = room();
+            rooms.divide(&BTreeSet::from([store.clone()]), 1, replicas);
+            Fetcher::new(double.clone(), Arc::default(), (rooms, door), nobody(), || {})
+        });
+        let begun = Instant::now();
+        let asked = fetchers.enumerate().map(|(replica, fetcher)| async move {
+            let keys = (0..KEYS / replicas).map(|n| key(format!("{replica}-{n}")));
+            fetcher.fetch(&look("ns"), keys.collect(), None).await
+        });
+        let answers = futures::future::join_all(asked).await;
+        assert!(answers.iter().flat_map(HashMap::values).all(Result::is_ok));
+        assert_eq!(double.calls.lock().unwrap().len(), KEYS / 4, "batches are full");
+        let took = begun.elapsed();
+        assert!(took.as_secs().abs_diff(30) <= 1, "{replicas} took {took:?}");
+    }
 }

@@ -1,10 +1,11 @@
 //! How much of what stores answer there is room for: read at once, and held until looks are done. Each namespace has room of
 //! its own, so that what it asks for never fails another's, nor waits for it for long.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use keyferry_limits::{ALL_HELD, CALLS_AT_ONCE, LARGE_ANSWERS, NAMESPACE_HELD, NAMESPACE_SHARE};
@@ -31,7 +32,8 @@ const PARTS: usize = 3;
 #[derive(Default)]
 pub struct Rooms {
     reading: Arc<Reading>,
-    places: Mutex<HashMap<Place, Arc<Door>>>,
+    places: Mutex<HashMap<Place, Arc<Hall>>>,
+    parts: Arc<Mutex<Parts>>,
     accounts: Mutex<HashMap<String, Arc<Account>>>,
     common: Arc<Common>,
 }
@@ -57,7 +59,16 @@ impl Rooms {
             None => Place::Cluster(store.clone()),
         };
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.entry(place).or_insert_with(|| Arc::new(Door::new(self.reading.clone()))).clone()
+        let hall = places.entry(place).or_insert_with(|| Arc::new(Hall::new(self.reading.clone()))).clone();
+        Arc::new(Door { hall, store: store.clone(), parts: self.parts.clone() })
+    }
+
+    /// These stores are asked by others, too. Of so many parts that each is divided `into`, these are `held` here.
+    pub fn divide(&self, stores: &BTreeSet<StoreId>, held: usize, into: usize) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if (&parts.stores, parts.held, parts.into) != (stores, held, into) {
+            *parts = Parts { stores: stores.clone(), held, into };
+        }
     }
 
     /// The room that the looks of a namespace have to hold what they were answered.
@@ -73,7 +84,7 @@ impl Rooms {
 
     /// Forgets what nobody uses.
     pub fn tidy(&self) {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, door| Arc::strong_count(door) > 1);
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, hall| Arc::strong_count(hall) > 1);
         self.accounts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -108,23 +119,73 @@ impl Default for Reading {
     }
 }
 
-/// The way into the stores of one place.
-pub struct Door {
+/// The stores that are asked elsewhere, too, and how much of what they may be asked at once is asked here.
+#[derive(Default)]
+struct Parts {
+    stores: BTreeSet<StoreId>,
+    held: usize,
+    into: usize,
+}
+
+/// The room that the stores of one place have.
+struct Hall {
     calls: Semaphore,
     own: Reading,
     all: Arc<Reading>,
 }
 
-impl Door {
+impl Hall {
     fn new(all: Arc<Reading>) -> Self {
         let bytes = LARGE_ANSWERS.size();
         let own = Reading::new(bytes / PARTS / PARTS, (bytes - bytes / PARTS) / 2);
         Self { calls: Semaphore::new(CALLS_AT_ONCE.size()), own, all }
     }
+}
+
+/// The way into one store.
+pub struct Door {
+    hall: Arc<Hall>,
+    store: StoreId,
+    parts: Arc<Mutex<Parts>>,
+}
+
+impl Door {
+    /// Which part of what the store may be asked at once may be asked here.
+    pub fn share(&self) -> Share {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if parts.stores.contains(&self.store) {
+            Share { held: parts.held.clamp(1, parts.into.max(1)), into: parts.into.max(1) }
+        } else {
+            Share { held: 1, into: 1 }
+        }
+    }
 
     /// Waits until one more call may be made. It is under way as long as the guard lives.
     pub async fn call(&self) -> Option<SemaphorePermit<'_>> {
-        self.calls.acquire().await.ok() // never closed
+        // Who has a part of the calls takes for each of them as many as others have.
+        let Share { held, into } = self.share();
+        let taken = into.div_ceil(held).min(CALLS_AT_ONCE.size());
+        self.hall.calls.acquire_many(u32::try_from(taken).ok()?).await.ok() // never closed
+    }
+}
+
+/// A part of a store's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    held: usize,
+    into: usize,
+}
+
+impl Share {
+    /// The part of a limit that is ours; one at least.
+    pub fn of(self, limit: usize) -> usize {
+        (limit * self.held / self.into).max(1)
+    }
+
+    /// How long to rest after what took so long, where even one is more than the part of a limit that is ours.
+    pub fn rest(self, limit: usize, took: Duration) -> Duration {
+        let ours = limit * self.held;
+        took.mul_f64(self.into.saturating_sub(ours) as f64 / ours.max(1) as f64)
     }
 }
 
@@ -132,8 +193,8 @@ impl Door {
 impl Room for Door {
     async fn take(&self, bytes: usize) -> Box<dyn Send + Sync> {
         // The own one first: who waits for it has nothing of what all share.
-        let own = self.own.take(bytes).await;
-        let all = self.all.take(bytes).await;
+        let own = self.hall.own.take(bytes).await;
+        let all = self.hall.all.take(bytes).await;
         Box::new((own, all))
     }
 }
@@ -283,6 +344,41 @@ mod tests {
         assert!(!waits(rooms.of_store(&store_id("quiet", "a")).call()).await);
         calls.pop();
         assert!(!waits(door.call()).await);
+    }
+
+    async fn at_once(door: &Door) -> usize {
+        let mut calls = Vec::new();
+        while let Ok(call) = timeout(Duration::from_secs(1), door.call()).await {
+            calls.push(call);
+        }
+        calls.len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_others_ask_too_is_called_as_often_at_once_as_is_our_part() {
+        let (rooms, store) = (Rooms::default(), StoreId { namespace: None, name: "s".to_owned() });
+        let split = BTreeSet::from([store.clone()]);
+        let (door, other) = (rooms.of_store(&store), rooms.of_store(&store_id("ns", "s")));
+        for (held, into) in [(16, 16), (8, 16), (5, 16), (1, 16), (0, 16), (3, 1000)] {
+            rooms.divide(&split, held, into);
+            let all = CALLS_AT_ONCE.size();
+            let ours = at_once(&door).await;
+            assert!(ours >= 1 && (ours * into <= all * held.max(1) || ours == 1), "{ours} of {held} of {into}");
+            assert!(ours * into * 2 > all * held, "it has its part: {ours} of {held} of {into}");
+            assert_eq!(at_once(&other).await, all, "nobody else asks that one");
+        }
+        let limits = |held, into| {
+            rooms.divide(&split, held, into);
+            let (share, second) = (door.share(), Duration::from_secs(1));
+            (share.of(4), share.rest(4, second).as_secs(), share.of(32), share.rest(32, second).as_secs())
+        };
+        assert_eq!(limits(16, 16), (4, 0, 32, 0));
+        assert_eq!(limits(4, 16), (1, 0, 8, 0));
+        assert_eq!(limits(5, 16), (1, 0, 10, 0));
+        assert_eq!(limits(1, 16), (1, 3, 2, 0), "a quarter of one: three of four seconds are the others'");
+        assert_eq!(limits(1, 64), (1, 15, 1, 1));
+        rooms.divide(&BTreeSet::new(), 1, 16);
+        assert_eq!(door.share().of(4), 4);
     }
 
     #[test]

@@ -13,6 +13,18 @@ use crate::double::Double;
 /// The store's name, and that of the Secret it logs in with.
 pub const STORE: &str = "bench";
 
+/// Where Secrets are that are nobody's, and how large each is, in bytes.
+pub const UNRELATED: &str = "bench-unrelated";
+const LARGE: usize = 20 << 10;
+
+/// A Secret of 20 KiB that no ExternalSecret writes or reads.
+pub fn unrelated(n: usize) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("unrelated-{n:05}"), "namespace": UNRELATED},
+        "stringData": {"blob": "x".repeat(LARGE)},
+    })
+}
+
 /// Which kind of store is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StoreKind {

@@ -43,6 +43,8 @@ pub struct Report {
     pub objects: usize,
     /// In how many namespaces.
     pub namespaces: usize,
+    /// Secrets beside them that are nobody's.
+    pub unrelated: usize,
     /// Their interval.
     pub interval_seconds: u64,
     /// Which store.
@@ -89,6 +91,7 @@ impl Report {
             subject: operator.unwrap_or_else(|| "keyferry".to_owned()),
             objects: fleet.objects,
             namespaces: fleet.namespaces.len(),
+            unrelated: 0,
             interval_seconds: fleet.interval,
             store: format!("{:?}", fleet.store).to_lowercase(),
             latency_milliseconds: latency.as_millis(),
@@ -127,14 +130,15 @@ impl Report {
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         let mut text = format!(
             "{}: {} ExternalSecrets of two entries, each on a key of its own in {} ({} ms), in {} namespaces, \
-             interval {} s, {} cores\n\n",
+             interval {} s, {} cores{}\n\n",
             self.subject,
             self.objects,
             self.store,
             self.latency_milliseconds,
             self.namespaces,
             self.interval_seconds,
-            self.cores
+            self.cores,
+            if self.unrelated > 0 { format!(", beside {} Secrets of 20 KiB", self.unrelated) } else { String::new() }
         );
         for (name, cells) in rows {
             let mut line = format!("{name:<width$}");
@@ -187,13 +191,14 @@ mod tests {
             peak_mib: 30.0,
         };
         let phases = vec![phase("first sync", vec![line("POST", 100)]), phase("idle refreshes", vec![])];
-        let table = Report::new(&fleet, Duration::ZERO, None, Duration::from_secs(2), phases).table();
+        let report = Report::new(&fleet, Duration::ZERO, None, Duration::from_secs(2), phases);
+        let table = Report { unrelated: 7, ..report }.table();
         let row = |name: &str| -> Vec<&str> {
             let row = table.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {table}"));
             row[name.len()..].split_whitespace().collect()
         };
         assert_eq!(row("  POST secrets"), ["100", "0"]);
         assert_eq!(row("store calls per refresh"), ["0.050", "0.050"]);
-        assert!(table.contains("2.0 times as long"), "{table}");
+        assert!(table.contains("2.0 times as long") && table.contains("beside 7 Secrets of 20 KiB"), "{table}");
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::api::Requests;
 use crate::bed::Bed;
 use crate::double::{Double, Rule};
-use crate::fleet::Fleet;
+use crate::fleet::{self, Fleet, UNRELATED};
 use crate::report::{Phase, Report, progress};
 use crate::subject::Subject;
 use crate::urgent::{Waits, waits};
@@ -21,6 +21,9 @@ const LONGEST_SETTLE: Duration = Duration::from_secs(60);
 /// How long everything may take at most, beside the interval.
 const LIMIT: Duration = Duration::from_secs(600);
 
+/// So many large Secrets are made at a time.
+const CHUNK: usize = 200;
+
 /// What to run.
 pub struct Settings {
     /// The objects.
@@ -33,6 +36,8 @@ pub struct Settings {
     pub idle: Duration,
     /// How many are created and edited while all refresh, and as many again while all are rotated.
     pub urgent: usize,
+    /// How many Secrets there are that are nobody's.
+    pub unrelated: usize,
 }
 
 /// Everything that is running.
@@ -53,7 +58,7 @@ struct Before {
 
 /// Runs all phases; nothing is left running.
 pub async fn run(settings: Settings) -> Result<Report> {
-    let Settings { fleet, latency, operator, idle, urgent } = settings;
+    let Settings { fleet, latency, operator, idle, urgent, unrelated } = settings;
     progress("starting a control plane");
     let bed = Bed::start().await?;
     let double = Double::start();
@@ -65,6 +70,13 @@ pub async fn run(settings: Settings) -> Result<Report> {
     with_urgent.put_store(&bed, &double).await?;
     with_urgent.put_values(&bed, &double, 1).await?;
     bed.create(&fleet.external_secrets()).await?;
+    if unrelated > 0 {
+        progress(&format!("creating {unrelated} Secrets that are nobody's"));
+        bed.namespace(UNRELATED).await?;
+        for chunk in (0..unrelated).collect::<Vec<_>>().chunks(CHUNK) {
+            bed.create(&chunk.iter().map(|n| fleet::unrelated(*n)).collect::<Vec<_>>()).await?;
+        }
+    }
     double.script(Rule::delay(latency));
     let watch = Watch::open(&bed.client()).await?;
     tokio::time::sleep(SETTLE).await;
@@ -92,7 +104,7 @@ pub async fn run(settings: Settings) -> Result<Report> {
     let Run { subject, fleet, .. } = run;
     subject.stop()?;
     let report = Report::new(&fleet, latency, operator, bare, vec![first, idle, rotation]);
-    Ok(Report { waits, ..report })
+    Ok(Report { waits, unrelated, ..report })
 }
 
 impl Run {

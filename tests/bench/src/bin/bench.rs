@@ -43,6 +43,9 @@ struct Cli {
     /// Create and edit so many ExternalSecrets while all refresh, and again while all are rotated, and say how soon they are Ready
     #[arg(long, default_value_t = 0, value_name = "N")]
     urgent: u16,
+    /// So many Secrets of 20 KiB beside them that are nobody's: what the operator's watch of all Secrets costs
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    unrelated: u16,
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
@@ -76,7 +79,7 @@ async fn bench(cli: Cli) -> Result<String> {
     };
     let idle = Duration::from_secs(cli.idle.unwrap_or(cli.interval + cli.interval.div_ceil(4)));
     let latency = Duration::from_millis(cli.latency);
-    let report =
-        run(Settings { fleet, latency, operator: cli.operator, idle, urgent: usize::from(cli.urgent) }).await?;
+    let (urgent, unrelated) = (usize::from(cli.urgent), usize::from(cli.unrelated));
+    let report = run(Settings { fleet, latency, operator: cli.operator, idle, urgent, unrelated }).await?;
     if cli.json { Ok(serde_json::to_string_pretty(&report)?) } else { Ok(report.table()) }
 }

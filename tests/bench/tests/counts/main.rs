@@ -41,6 +41,7 @@ const TESTS: &[Test] = &[
     ("faults::killed_again_and_again", || Box::pin(faults::kills())),
     ("faults::two_at_once", || Box::pin(faults::two_at_once())),
     ("shards::each_is_one_replicas_whoever_comes_and_goes", || Box::pin(shards::test())),
+    ("shards::one_store_is_asked_by_all_replicas_each_for_its_part", || Box::pin(shards::one_store())),
 ];
 
 fn main() -> ExitCode {

@@ -42,10 +42,11 @@ struct Replicas {
 }
 
 impl Replicas {
-    async fn new() -> Self {
-        let stage = Stage::new(StoreKind::Aws, OBJECTS, 3600, &["a", "b"]).await;
+    /// Of so many ExternalSecrets, of which there are none yet, and so many stores more.
+    async fn new(objects: usize, interval: u64, stores: usize) -> Self {
+        let stage = Stage::new(StoreKind::Aws, objects, interval, &["a", "b"]).await;
         let spec = stage.bed.api("ClusterSecretStore", None).get(STORE).await.unwrap().data["spec"].clone();
-        for n in 0..STORES {
+        for n in 0..stores {
             let metadata = json!({"name": format!("{STORE}-{n}")});
             let kind = "ClusterSecretStore";
             let store =
@@ -76,7 +77,7 @@ impl Replicas {
     async fn until_synced(&mut self, round: usize, which: fn(usize) -> bool) {
         let fleet = self.stage.fleet.clone();
         let missing = move |seen: &keyferry_bench::watch::Seen| {
-            (0..OBJECTS).filter(|n| which(*n) && !seen.is_synced(&fleet, *n, round)).count()
+            (0..fleet.objects).filter(|n| which(*n) && !seen.is_synced(&fleet, *n, round)).count()
         };
         let Self { stage, running, .. } = self;
         let check = || running.values_mut().try_for_each(Subject::check);
@@ -127,7 +128,12 @@ impl Replicas {
 
     /// Which of them each replica has written so far, by its audit log.
     fn written(&self, name: &str) -> BTreeSet<(String, String)> {
-        written(&self.log(name))
+        written(&self.log(name), 0)
+    }
+
+    /// How many lines the audit log of one has.
+    fn lines(&self, name: &str) -> usize {
+        std::fs::read_to_string(self.log(name)).unwrap_or_default().lines().count()
     }
 
     /// Waits until these have told that they wrote so many Secrets: a Secret is there a moment before that is told.
@@ -138,6 +144,26 @@ impl Replicas {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         assert_eq!(all(), count, "Secrets written by {names:?}");
+    }
+
+    /// Waits until this store is split, and all replicas know.
+    async fn until_split(&mut self, store: &str) {
+        let begun = Instant::now();
+        loop {
+            let lease = self.stage.bed.api("Lease", Some("default")).get("external-secrets-controller").await.unwrap();
+            let told = lease.metadata.annotations.unwrap_or_default();
+            let division: Value =
+                told.get("keyferry.io/division").map(|text| text.parse().unwrap()).unwrap_or_default();
+            let taken = format!("/{}", division["number"]);
+            let have_taken = told.iter().filter(|(name, text)| name.contains("/replica-") && text.ends_with(&taken));
+            let is_over = division["next"].is_null() && division["split"] == json!([store]);
+            if is_over && have_taken.count() == self.running.len() {
+                return;
+            }
+            self.check();
+            assert!(begun.elapsed() < SOON, "{told:?}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// The versions of all that is not due: of ExternalSecrets, and of their Secrets.
@@ -173,9 +199,10 @@ fn external_secret(fleet: &Fleet, n: usize) -> Value {
     es
 }
 
-fn written(log: &Path) -> BTreeSet<(String, String)> {
+/// What was written by this log since it had so many lines.
+fn written(log: &Path, before: usize) -> BTreeSet<(String, String)> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines = text.lines().skip(before).filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let written = lines.filter(|line| line["action"] == "written" && line["outcome"] == "done");
     let name = |line: &Value, field: &str| line["object"][field].as_str().unwrap_or_default().to_owned();
     written.map(|line| (name(&line, "namespace"), name(&line, "name"))).collect()
@@ -190,7 +217,7 @@ const SHARDED: [&str; 4] = [
 ];
 
 pub async fn test() {
-    let mut replicas = Replicas::new().await;
+    let mut replicas = Replicas::new(OBJECTS, 3600, STORES).await;
     all_is_divided(&mut replicas).await;
     let (before, calls) = (replicas.at_rest().await, replicas.asked_at_rest().len());
     one_is_killed(&mut replicas).await;
@@ -261,4 +288,75 @@ async fn and_back(replicas: &mut Replicas) {
     replicas.running.remove("third").unwrap().stop().unwrap();
     replicas.goes_on(7).await;
     replicas.until_written(&["alone"], OBJECTS / BUSY).await;
+}
+
+/// So many that one store is split among two shards, which refresh so often.
+const MANY: usize = 240;
+const INTERVAL: u64 = 30;
+const BATCH: usize = 20;
+
+/// How far the calls of one tick are apart at most: the next is a second and a half later.
+const TICK: Duration = Duration::from_millis(300);
+
+/// How long until all that is looked at has been, once a part has come.
+const LOOKED_AT: Duration = Duration::from_secs(3);
+
+/// One ClusterSecretStore, which all use: each replica asks it for its part, a part-filled batch more than one alone would at
+/// most, and of no key that the other asks for.
+pub async fn one_store() {
+    let mut replicas = Replicas::new(MANY, INTERVAL, 0).await;
+    replicas.stage.create_all().await;
+    let args = [&["--shards=2"][..], &SHARDED[1..]].concat();
+    replicas.start("first", &args);
+    replicas.start("second", &args);
+    replicas.until_held("two replicas", &[1, 1]).await;
+    replicas.until_synced(1, |_| true).await;
+    replicas.until_split(&format!("/{STORE}")).await;
+    tokio::time::sleep(LOOKED_AT).await;
+    let before = ["first", "second"].map(|name| replicas.lines(name));
+    replicas.stage.double.reset_counts();
+    replicas.stage.fleet.put_values(&replicas.stage.bed, &replicas.stage.double, 2).await.unwrap();
+    replicas.until_synced(2, |_| true).await;
+    let (begun, mut parts) = (Instant::now(), Vec::<BTreeSet<_>>::new());
+    while parts.iter().map(BTreeSet::len).sum::<usize>() < MANY && begun.elapsed() < BUSY_MACHINE {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let written = |(name, before)| written(&replicas.log(name), before);
+        parts = ["first", "second"].into_iter().zip(before).map(written).collect();
+    }
+    let [first, second] = parts.as_slice() else { panic!("{parts:?}") };
+    assert!(first.is_disjoint(second), "both wrote: {:?}", first.intersection(second).collect::<Vec<_>>());
+    assert_eq!(first.len() + second.len(), MANY);
+    assert!(first.len().abs_diff(second.len()) < MANY / 4, "about a half each: {} and {}", first.len(), second.len());
+    asked_in_full_batches(&replicas.stage, first);
+    replicas.stage.watch.look(|seen| {
+        assert!(seen.history.faults.is_empty(), "{:#?}", seen.history.faults);
+        let twice = seen.history.versions.iter().filter(|(name, _)| name.1.starts_with("es-"));
+        let more: Vec<_> = twice.filter(|(_, versions)| **versions != 2).collect();
+        assert!(more.is_empty(), "written once for each value: {more:?}");
+    });
+    for (_, subject) in std::mem::take(&mut replicas.running) {
+        subject.stop().unwrap();
+    }
+}
+
+/// Checks all calls, where one replica had these ExternalSecrets and another had the others.
+fn asked_in_full_batches(stage: &Stage, first: &BTreeSet<(String, String)>) {
+    let (counts, fleet) = (stage.double.counts(), &stage.fleet);
+    let name = |n: usize| (fleet.namespace(n).to_owned(), fleet.name(n));
+    let is_of_first: BTreeMap<String, bool> = (0..MANY).map(|n| (fleet.key(n), first.contains(&name(n)))).collect();
+    let (mut asked, mut part_filled) = (BTreeMap::<&String, Instant>::new(), BTreeMap::<bool, Instant>::new());
+    for call in counts.log().iter().filter(|call| !call.keys.is_empty()) {
+        let whose: BTreeSet<bool> = call.keys.iter().map(|key| is_of_first[key]).collect();
+        assert_eq!(whose.len(), 1, "each asks for its own alone: {}", counts.story());
+        for key in &call.keys {
+            let last = asked.insert(key, call.at);
+            let is_next = last.is_none_or(|last| call.at - last > Duration::from_secs(INTERVAL / 2));
+            assert!(is_next, "{key} was asked twice: {}", counts.story());
+        }
+        if call.keys.len() < BATCH {
+            let last = whose.first().and_then(|whose| part_filled.insert(*whose, call.at));
+            assert!(last.is_none_or(|last| call.at - last > TICK), "two were part-filled: {}", counts.story());
+        }
+    }
+    assert_eq!(asked.len(), MANY, "each key");
 }

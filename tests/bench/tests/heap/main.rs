@@ -1,8 +1,8 @@
 //! What an ExternalSecret takes of the operator's memory, counted byte by byte: the operator runs in a process of its own
 //! whose allocator counts, against a real API server and the store double.
 //!
-//! `KEYFERRY_HEAP_PROFILE=1` says where the bytes were allocated, too, and `KEYFERRY_HEAP_OBJECTS` for how many objects:
-//! `docs/scaling.md` has what came of it.
+//! `KEYFERRY_HEAP_PROFILE=1` says where the bytes were allocated, too, `KEYFERRY_HEAP_OBJECTS` for how many objects, and
+//! `KEYFERRY_HEAP_STANDBY=1` what those take on which another replica works: `docs/scaling.md` has what came of it.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails here says so by itself")]
 
@@ -35,6 +35,9 @@ const UNDER_WAY: usize = 17_000;
 /// How long the store is silent: long enough for all to be created and to wait for it.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// What an operator's log says that has begun.
+const AT_WORK: &str = "at work";
+
 /// How long anything may take. Long, because machines are busy.
 const SOON: Duration = Duration::from_secs(180);
 
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
 async fn measure() {
     let setting = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
     let objects = setting("KEYFERRY_HEAP_OBJECTS").map_or(OBJECTS, |number| number.parse().unwrap());
-    let profile = setting("KEYFERRY_HEAP_PROFILE").is_some();
+    let (profile, standby) = (setting("KEYFERRY_HEAP_PROFILE").is_some(), setting(operator::STANDBY).is_some());
     let bed = Bed::start().await.unwrap();
     let double = Double::start();
     let namespaces = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
@@ -66,15 +69,13 @@ async fn measure() {
     fleet.put_values(&bed, &double, 1).await.unwrap();
     let watch = Watch::open(&bed.client()).await.unwrap();
 
+    let works = if standby { Some(begun(&bed, &double, None, AT_WORK).await) } else { None };
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("heap");
     let program = std::env::current_exe().unwrap();
     let command = format!("{} {} {} $KUBECONFIG", program.display(), operator::VERB, socket.display());
-    let mut subject = Subject::start(bed.testbed(), &double, Some(&command), &[]).unwrap();
-    while !subject.log().contains("at work") {
-        subject.check().unwrap();
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let word = if standby { "standing by: all is listed" } else { AT_WORK };
+    let mut subject = begun(&bed, &double, Some(&command), word).await;
     let alone = settled(&socket).await;
 
     double.script(Rule::delay(SILENCE));
@@ -109,6 +110,17 @@ async fn measure() {
         }
     }
     assert!(each(rest) <= AT_REST && each(under_way) <= UNDER_WAY, "{told}");
+    works.into_iter().for_each(|works| works.stop().unwrap());
+}
+
+/// An operator that has begun: its log says so.
+async fn begun(bed: &Bed, double: &Double, command: Option<&str>, word: &str) -> Subject {
+    let mut subject = Subject::start(bed.testbed(), double, command, &[]).unwrap();
+    while !subject.log().contains(word) {
+        subject.check().unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    subject
 }
 
 /// What the operator's allocator counts.

@@ -13,6 +13,9 @@ use crate::counting;
 /// By which argument this program is an operator.
 pub const VERB: &str = "--operator";
 
+/// By which variable it stands by, for one that works.
+pub const STANDBY: &str = "KEYFERRY_HEAP_STANDBY";
+
 /// Runs it until a signal ends it.
 pub fn run(socket: &str, kubeconfig: &str) -> ExitCode {
     keyferry_testkit::install_crypto_provider();
@@ -24,7 +27,7 @@ pub fn run(socket: &str, kubeconfig: &str) -> ExitCode {
         "keyferry",
         "run",
         &kubeconfig,
-        "--enable-leader-election=false",
+        if std::env::var_os(STANDBY).is_some() { "--loglevel=info" } else { "--enable-leader-election=false" },
         // Each has a connection, which takes tens of kilobytes: what is counted is what ExternalSecrets take.
         "--concurrent=4",
         "--allow-store-addresses=127.0.0.0/8,::1",
