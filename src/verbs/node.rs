@@ -177,7 +177,7 @@ async fn tell_of_health(control: &Control, address: SocketAddr, metrics: Arc<Met
     let serving = control.run(async move {
         let listener = server::bind(address, "--metrics-addr").await?;
         tokio::spawn(server::serve(listener, exposition(metrics), None));
-        Ok::<_, String>(())
+        Ok(())
     });
     serving.await?
 }
