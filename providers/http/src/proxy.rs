@@ -86,7 +86,8 @@ struct Hopping<S> {
     inner: S,
 }
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// What goes wrong on the way to a connection.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl<S, R> Service<R> for Hopping<S>
 where

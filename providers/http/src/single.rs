@@ -15,6 +15,8 @@ use keyferry_provider_core::{Blame, Error, ErrorKind};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::proxy::BoxError;
+
 /// How long the connection may take to come back. It is there at once, unless the server closed it or nobody has a turn.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -52,8 +54,6 @@ pub(crate) struct Connecting<S> {
     once: Once,
     inner: S,
 }
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl<S, R> Service<R> for Connecting<S>
 where
