@@ -102,7 +102,7 @@ impl Config {
                 Some(url) => server_url(&url, &format!("the environment's {variable}"), &default)?,
                 None => server_url(&default, FIELDS.server, &default)?,
             };
-            Ok(Way { server, fields: FIELDS })
+            Ok(Way::new(server, FIELDS))
         };
         let kms = way(KMS_ENDPOINT, format!("https://kms.{region}.aliyuncs.com"))?;
         let auth = spec.auth.unwrap_or_default();

@@ -123,7 +123,7 @@ async fn entra(identity: &Identity, audience: &Audience, ctx: &BuildContext) -> 
             (application, Named::new(FILE_VARIABLE, Credential::File(file)))
         }
     };
-    let way = Way { server: audience.authority.server.clone(), fields: audience.fields };
+    let way = Way::new(audience.authority.server.clone(), audience.fields);
     let endpoint = Endpoint::new(way, &ctx.addresses, ctx, audience.provider)?;
     Ok(Entra { endpoint, application, scope: format!("{}/.default", audience.resource), credential })
 }

@@ -67,7 +67,7 @@ impl Machine {
             url.query_pairs_mut().append_pair(name, client);
         }
         // The operator's own matter, and not the spec's: no rule about where a spec may lead holds for it.
-        let endpoint = Endpoint::new(Way { server, fields: FIELDS }, &Addresses::anywhere(), ctx, provider)?;
+        let endpoint = Endpoint::new(Way::new(server, FIELDS), &Addresses::anywhere(), ctx, provider)?;
         Ok(Self { endpoint, url, header, field })
     }
 

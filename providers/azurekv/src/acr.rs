@@ -168,7 +168,7 @@ impl Registry {
                  spec.auth credentials of its own",
             ));
         }
-        let way = Way { server, fields: FIELDS };
+        let way = Way::new(server, FIELDS);
         let http = way.client(way.client_builder(&ctx.addresses)?, None, None)?;
         let name = name.split_once("://").map_or(name.clone(), |(_, name)| name.to_owned());
         Ok(Self { http, way, name, ctx: ctx.clone() })

@@ -102,7 +102,7 @@ impl Config {
         let is_of_cloud = is_of_cloud && !authority.is_custom;
         let (fields, provider) = (LOGIN_FIELDS, PROVIDER);
         Ok(Self {
-            way: Way { server: vault, fields: FIELDS },
+            way: Way::new(vault, FIELDS),
             identity: identity(spec)?,
             audience: Audience { authority, resource, fields, spec: SPEC, machine: MACHINE, provider },
             is_of_cloud,

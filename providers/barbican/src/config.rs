@@ -117,7 +117,7 @@ impl Config {
                 return Err(Error::invalid(message));
             }
         };
-        Ok(Self { keystone: Way { server, fields: FIELDS }, region: filled(spec.region), method })
+        Ok(Self { keystone: Way::new(server, FIELDS), region: filled(spec.region), method })
     }
 }
 

@@ -104,7 +104,7 @@ impl Keystone {
         server.set_path(&if path.ends_with("/v1") { path } else { format!("{path}/v1") });
         let mut token = answer.headers.get("x-subject-token").cloned().ok_or_else(|| self.client.malformed(answer))?;
         token.set_sensitive(true);
-        Ok(Entry { client: Client::new(Way { server, fields: FIELDS }, self.means.clone())?, token })
+        Ok(Entry { client: Client::new(Way::new(server, FIELDS), self.means.clone())?, token })
     }
 }
 

@@ -79,7 +79,7 @@ impl Config {
         let token = spec.auth.and_then(|auth| auth.secret_ref).and_then(|refs| refs.credentials);
         let ca = Ca::new(spec.ca_bundle, spec.ca_provider, "spec.provider.bitwardensecretsmanager")?;
         Ok(Self {
-            way: Way { server, fields: FIELDS },
+            way: Way::new(server, FIELDS),
             addresses: [address(spec.api_url, ".apiURL")?, address(spec.identity_url, ".identityURL")?],
             token: token.ok_or_else(|| Error::invalid(format!("{TOKEN} is missing")))?,
             organization: filled(spec.organization).ok_or_else(|| wrong(".organizationID", "is missing"))?,

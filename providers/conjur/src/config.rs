@@ -122,7 +122,7 @@ impl Config {
         let server = server_url(&url, FIELDS.server, "https://conjur.example.com")?;
         let (account, method) = method(spec.auth.unwrap_or_default())?;
         let ca = Ca::new(spec.ca_bundle, spec.ca_provider, "spec.provider.conjur")?;
-        Ok(Self { way: Way { server, fields: FIELDS }, ca, account, method })
+        Ok(Self { way: Way::new(server, FIELDS), ca, account, method })
     }
 }
 

@@ -102,7 +102,7 @@ impl Host {
         ctx: &BuildContext,
         provider: &'static str,
     ) -> Result<Self, Error> {
-        let way = Way { server, fields };
+        let way = Way::new(server, fields);
         let http = way.client(way.client_builder(addresses)?, None, None)?;
         let (calls, room) = (ctx.calls.clone(), ctx.room.clone());
         Ok(Self { http, way, addresses: addresses.clone(), provider, calls, room })
@@ -113,7 +113,7 @@ impl Host {
     /// # Errors
     /// `Invalid` where it is at an address that the store must not lead to.
     pub fn beside(&self, server: Url, fields: Fields) -> Result<Self, Error> {
-        let way = Way { server, fields };
+        let way = Way::new(server, fields);
         // It is asked for the check of the address alone: names are the matter of the pool.
         let _builder = way.client_builder(&self.addresses)?;
         Ok(Self { way, ..self.clone() })

@@ -5,21 +5,33 @@ use keyferry_provider_core::{Blame, Error, ErrorKind};
 use keyferry_way::{Fault, causes};
 
 use crate::Fields;
-use crate::way::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
+use crate::way::{CONNECT_TIMEOUT, Way};
 
-pub(crate) fn of_request(error: &reqwest::Error, host: &str, fields: &Fields) -> Error {
+/// The error for a body of which only a part came.
+pub(crate) fn of_body(error: &reqwest::Error, way: &Way) -> Error {
+    if error.is_timeout() {
+        let message = format!("the answer of {} did not end within {:?}", way.host(), way.timeout);
+        let hint =
+            "see whether it is slow, or has more to send than is needed; while much is read at once, it waits for that";
+        return Error::new(ErrorKind::Timeout, message).with_hint(hint);
+    }
+    of_request(error, way)
+}
+
+pub(crate) fn of_request(error: &reqwest::Error, way: &Way) -> Error {
+    let (host, fields) = (way.host(), &way.fields);
     if let Some(own) = causes(error).find_map(|cause| cause.downcast_ref::<Error>()) {
         return own.clone(); // our resolver's or the provider's redirect policy's
     }
     let fault = Fault::of(error);
-    if let Some(message) = fault.and_then(|fault| of_tls(fault, host, fields)) {
+    if let Some(message) = fault.and_then(|fault| of_tls(fault, &host, fields)) {
         return Error::new(ErrorKind::Tls, message);
     }
     if error.is_timeout() {
         let (message, hint) = if error.is_connect() {
             (format!("no connection to {host} within {CONNECT_TIMEOUT:?}"), no_way(fields))
         } else {
-            (format!("no answer from {host} within {REQUEST_TIMEOUT:?}"), "see what keeps it busy".to_owned())
+            (format!("no answer from {host} within {:?}", way.timeout), "see what keeps it busy".to_owned())
         };
         return Error::new(ErrorKind::Timeout, message).with_hint(hint);
     }

@@ -114,7 +114,7 @@ mod tests {
                 });
             }
         });
-        let way = Way { server, fields: FIELDS };
+        let way = Way::new(server, FIELDS);
         let builder = way.client_builder(&Addresses::anywhere()).unwrap();
         let builder = builder.connector_layer(Once::to(way.host(), Duration::from_millis(300)));
         let client = way.client(builder, None, None).unwrap();

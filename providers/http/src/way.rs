@@ -20,7 +20,7 @@ const VERSIONS: [&str; 2] = ["h2", "http/1.1"];
 
 /// How long a connection, and a request as a whole, may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What messages call the fields of a store's spec that lead to its server. Each is put into a sentence: "check
 /// spec.provider.vault.server".
@@ -41,9 +41,22 @@ pub struct Way {
     pub server: Url,
     /// Where the spec says how to get there.
     pub fields: Fields,
+    /// How long a request may take, its answer included.
+    pub(crate) timeout: Duration,
 }
 
 impl Way {
+    /// The way to this server, on which a request may take 30 s.
+    pub fn new(server: Url, fields: Fields) -> Self {
+        Self { server, fields, timeout: REQUEST_TIMEOUT }
+    }
+
+    /// The same, on which a request may take so long, its answer included.
+    #[must_use]
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
     /// The settings that every client has: bounds in time, no retries (the guard around all stores does that, and
     /// counts it), no redirects, no way to an address that is not among `addresses`, and through a proxy where they name
     /// one for the server.
@@ -63,7 +76,7 @@ impl Way {
         let builder = Client::builder()
             .user_agent(concat!("keyferry/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
+            .timeout(self.timeout)
             .redirect(redirect::Policy::none())
             .referer(false)
             .retry(retry::never())
@@ -176,7 +189,7 @@ impl Way {
     /// provider's own where its redirect policy refused something. In our own words, for causes that are known by
     /// their type: the text of foreign errors goes nowhere.
     pub fn error(&self, error: &reqwest::Error) -> Error {
-        error::of_request(error, &self.host(), &self.fields)
+        error::of_request(error, self)
     }
 
     /// The server as `host:port`, for messages.
@@ -189,10 +202,11 @@ impl Way {
     /// small waits for `room`, with what it has so far; the server waits meanwhile, and the client's bound in time holds.
     ///
     /// # Errors
-    /// `Malformed` where it is larger than 16 MiB, however it is sent; else those of [`Way::error`].
+    /// `Malformed` where it is larger than 16 MiB, however it is sent; `Timeout` where it did not end in time; else those
+    /// of [`Way::error`].
     pub async fn read_body(&self, mut response: Response, room: &dyn Room) -> Result<SecretBytes, Error> {
         let mut body = Body::begin(response.content_length(), room).await;
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.error(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| error::of_body(&error, self))? {
             body.push(&chunk).await?;
         }
         Ok(body.whole())
@@ -232,14 +246,14 @@ mod tests {
             ("http://10.0.0.1/base", "10.0.0.1:80"),
             ("https://[::1]:8200", "[::1]:8200"),
         ] {
-            let way = Way { server: Url::parse(server).unwrap(), fields: FIELDS };
+            let way = Way::new(Url::parse(server).unwrap(), FIELDS);
             assert_eq!(way.host(), expected);
         }
     }
 
     #[test]
     fn a_server_that_only_the_machine_may_reach_is_refused_unless_allowed() {
-        let way = Way { server: Url::parse("http://169.254.169.254").unwrap(), fields: FIELDS };
+        let way = Way::new(Url::parse("http://169.254.169.254").unwrap(), FIELDS);
         let error = way.client_builder(&Addresses::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.message().starts_with("the.server leads to 169.254.169.254, a link-local address"), "{error}");
@@ -252,7 +266,7 @@ mod tests {
         _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let proxied = Addresses::anywhere().through(Proxies::of(&|_| Some("http://proxy:1".to_owned())).unwrap());
         let single = |server: &str, addresses: &Addresses| {
-            let way = Way { server: Url::parse(server).unwrap(), fields: FIELDS };
+            let way = Way::new(Url::parse(server).unwrap(), FIELDS);
             let builder = way.client_builder(addresses).unwrap();
             way.single_connection(builder, addresses, None).map(drop)
         };
@@ -264,17 +278,24 @@ mod tests {
 
     /// A server that answers every request with `head` and nothing more, and a client for it.
     async fn answered(head: &'static str) -> (Way, Client) {
+        answered_and(head, false).await
+    }
+
+    /// The same, which may leave the connection open.
+    async fn answered_and(head: &'static str, stays: bool) -> (Way, Client) {
         _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         tokio::spawn(async move {
+            let mut open = Vec::new();
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut request = [0; 4096]; // all that a GET of ours comes to, in one piece
                 _ = stream.read(&mut request).await;
                 _ = stream.write_all(head.as_bytes()).await;
+                open.extend(stays.then_some(stream));
             }
         });
-        let way = Way { server, fields: FIELDS };
+        let way = Way::new(server, FIELDS);
         let client = way.client(way.client_builder(&Addresses::anywhere()).unwrap(), None, None).unwrap();
         (way, client)
     }
@@ -288,6 +309,24 @@ mod tests {
         let response = client.get(way.server.clone()).send().await.unwrap();
         assert_eq!((response.status().as_u16(), retry_after(&response)), (307, Some(Duration::from_secs(7))));
         assert!(way.read_body(response, &()).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_late_is_told_by_what_came_of_it_and_by_the_time_it_had() {
+        for (head, told) in [
+            ("", "no answer from HOST within 100ms"),
+            ("HTTP/1.1 200 x\r\ncontent-length: 7\r\n\r\nhalf", "the answer of HOST did not end within 100ms"),
+        ] {
+            let (way, _) = answered_and(head, true).await;
+            let way = way.within(Duration::from_millis(100));
+            let client = way.client(way.client_builder(&Addresses::anywhere()).unwrap(), None, None).unwrap();
+            let error = match client.get(way.server.clone()).send().await {
+                Ok(response) => way.read_body(response, &()).await.unwrap_err(),
+                Err(error) => way.error(&error),
+            };
+            assert_eq!(error.kind(), ErrorKind::Timeout);
+            assert_eq!(error.message(), told.replace("HOST", &way.host()));
+        }
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ const URL: &str = "KEYFERRY_TEST_URL";
 /// A whole request without a CA of the store's own.
 async fn read(url: &str) -> Result<u16, Error> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let way = Way { server: server_url(url, FIELDS.server, "https://example.com")?, fields: FIELDS };
+    let way = Way::new(server_url(url, FIELDS.server, "https://example.com")?, FIELDS);
     let client = way.client(way.client_builder(&Addresses::anywhere())?, None, None)?;
     let answer = client.get(format!("{url}/secret")).send().await.map_err(|error| way.error(&error))?;
     Ok(answer.status().as_u16())

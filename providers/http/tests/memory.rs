@@ -18,7 +18,7 @@ async fn a_client_takes_little() {
     _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = |n: usize| {
         let server = format!("https://store-{n}.example").parse().unwrap();
-        let way = Way { server, fields: Fields { server: "server", ca: "ca", identity: "identity" } };
+        let way = Way::new(server, Fields { server: "server", ca: "ca", identity: "identity" });
         way.client(way.client_builder(&Addresses::default()).unwrap(), None, None).unwrap()
     };
     let first = client(0);

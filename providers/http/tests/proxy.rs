@@ -38,7 +38,7 @@ impl Store {
     fn new(url: &str, addresses: &Addresses, ca: Option<&str>) -> Result<Self, Error> {
         // An error means that a TLS library is installed already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let way = Way { server: server_url(url, FIELDS.server, "https://example.com")?, fields: FIELDS };
+        let way = Way::new(server_url(url, FIELDS.server, "https://example.com")?, FIELDS);
         let ca = ca.map(|pem| certificates(pem.as_bytes(), FIELDS.ca)).transpose()?;
         let client = way.client(way.client_builder(addresses)?, ca, None)?;
         Ok(Self { way, client })
@@ -166,7 +166,7 @@ async fn a_store_of_a_namespace_goes_through_a_proxy_only_where_its_own_server_m
 #[tokio::test]
 async fn who_only_knocks_knocks_at_the_proxy() {
     let patience = Duration::from_secs(10);
-    let way = |server: &str| Way { server: server.parse().unwrap(), fields: FIELDS };
+    let way = |server: &str| Way::new(server.parse().unwrap(), FIELDS);
     let proxy = Proxy::start();
     let through = |proxy: &str| Addresses::anywhere().through(both(proxy, "direct.test"));
     for server in ["http://only.the.proxy.test", "https://only.the.proxy.test:8443"] {

@@ -161,7 +161,7 @@ impl<'a> Service<'a> {
             ca: "the certificates of the operator's system",
             identity: "the settings of the service",
         };
-        let way = Way { server: self.url.clone(), fields };
+        let way = Way::new(self.url.clone(), fields);
         let anywhere = Addresses::anywhere();
         let addresses = if self.is_of_operator { &anywhere } else { &self.ctx.addresses };
         let client = way.client(way.client_builder(addresses)?, None, None)?;

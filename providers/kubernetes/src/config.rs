@@ -273,7 +273,7 @@ impl Connection {
                         Identity::ServiceAccount { account: account.clone(), field }
                     }
                 };
-                let way = Way { server: server.clone(), fields: self.root.spec };
+                let way = Way::new(server.clone(), self.root.spec);
                 Ok(Access { way, ca, insecure: false, identity })
             }
         }

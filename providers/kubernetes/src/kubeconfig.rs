@@ -109,7 +109,7 @@ impl Kubeconfig {
                 return Err(Error::invalid("the user has only one of client-certificate-data and client-key-data"));
             }
         };
-        let way = Way { server: server(&address, "server")?, fields };
+        let way = Way::new(server(&address, "server")?, fields);
         Ok(Access { way, ca, insecure, identity })
     }
 }

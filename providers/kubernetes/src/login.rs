@@ -242,7 +242,7 @@ mod tests {
         _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let account = ServiceAccountRef { name: "sa".into(), namespace: None, audiences: None };
         let access = Access {
-            way: Way { server: server.parse().unwrap(), fields: KUBERNETES.spec },
+            way: Way::new(server.parse().unwrap(), KUBERNETES.spec),
             ca: None,
             insecure: true,
             identity: Identity::ServiceAccount {

@@ -63,7 +63,7 @@ impl Config {
                 return Err(Error::invalid(format!("{TOKEN}.{field} is missing")));
             }
         }
-        Ok(Self { way: Way { server, fields: FIELDS }, token, vaults: in_order(spec.vaults.unwrap_or_default())? })
+        Ok(Self { way: Way::new(server, FIELDS), token, vaults: in_order(spec.vaults.unwrap_or_default())? })
     }
 }
 

@@ -143,7 +143,7 @@ impl Client {
         identity: Option<Identity>,
         ctx: &BuildContext,
     ) -> Result<Self, Error> {
-        let way = Way { server, fields: vendor.fields };
+        let way = Way::new(server, vendor.fields);
         let builder = way.client_builder(&ctx.addresses)?;
         let ca = ca.certificates(&*ctx.credentials).await?;
         let http = way.client(builder, ca, identity)?;

@@ -43,7 +43,7 @@ impl Config {
         let server = server_url(&url, FIELDS.server, "https://cellar.example.com")?;
         let key = spec.auth.and_then(|auth| auth.key_secret_ref);
         let key = key.ok_or_else(|| Error::invalid("spec.provider.cellar.auth.keySecretRef is missing"))?;
-        Ok(Self { way: Way { server, fields: FIELDS }, key })
+        Ok(Self { way: Way::new(server, FIELDS), key })
     }
 }
 

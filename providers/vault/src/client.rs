@@ -100,7 +100,7 @@ pub enum Complaint {
 impl Client {
     /// A client for the server of `config`, with CA, client certificate and headers resolved.
     pub async fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
-        let way = Way { server: config.server.clone(), fields: config.product.fields() };
+        let way = Way::new(config.server.clone(), config.product.fields());
         let product = config.product;
         let builder = way
             .client_builder(&ctx.addresses)?

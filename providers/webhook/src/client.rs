@@ -92,7 +92,7 @@ impl Client {
     /// Makes one call. Every status is an answer; an error is about the way to the server, or a login that did not come to
     /// an end.
     pub async fn send(&self, call: &Call) -> Result<Response, Error> {
-        let way = Way { server: url(&call.url)?, fields: FIELDS };
+        let way = Way::new(url(&call.url)?, FIELDS).within(self.timeout);
         let Some(login) = &self.login else {
             let answer = self.ask(&way, request(&self.client(&way)?, &way, call)?).await?;
             return Ok(answer.response);
@@ -107,7 +107,7 @@ impl Client {
     /// The same on a connection of its own, since that is what the login holds for. Each request is the whole call: a server
     /// that wants no login answers the first.
     async fn send_logged_in(&self, login: &Login, way: &Way, call: &Call) -> Result<Response, Error> {
-        let builder = way.client_builder(&self.addresses)?.timeout(self.timeout);
+        let builder = way.client_builder(&self.addresses)?;
         let http = way.single_connection(builder, &self.addresses, self.ca.clone())?;
         let first = ntlm::negotiate();
         let mut scheme = Scheme::Ntlm;
@@ -176,7 +176,7 @@ impl Client {
         if let Some((_, client)) = last.as_ref().filter(|(known, _)| *known == origin) {
             return Ok(client.clone());
         }
-        let builder = way.client_builder(&self.addresses)?.timeout(self.timeout);
+        let builder = way.client_builder(&self.addresses)?;
         let client = way.client(builder, self.ca.clone(), None)?;
         *last = Some((origin, client.clone()));
         Ok(client)

@@ -286,7 +286,7 @@ impl Provider for Webhook {
     /// nothing can be known.
     async fn validate(&self) -> Result<(), Error> {
         let Some(server) = &self.server else { return Ok(()) };
-        let way = Way { server: url(server)?, fields: FIELDS };
+        let way = Way::new(url(server)?, FIELDS);
         way.knock(self.client.addresses(), KNOCK).await
     }
 

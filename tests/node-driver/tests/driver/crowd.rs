@@ -78,8 +78,14 @@ const HUGE: &[Attack] = &[
 ];
 
 /// What they may be told instead, where the attacker's own store and the machine were too slow for all of that.
-const LATE: &[&str] =
-    &["did not answer within", "did not answer in time", "still waits for the same stores", "(limit mounts-at-once)"];
+const LATE: &[&str] = &[
+    "did not answer within",
+    "did not answer in time",
+    "no answer from 127.0.0.1",
+    "did not end within",
+    "still waits for the same stores",
+    "(limit mounts-at-once)",
+];
 
 /// Those that are never answered, or not before long.
 const SLOW: &[(&str, &str, usize)] =
