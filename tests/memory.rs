@@ -131,6 +131,7 @@ fn controller(client: &kube::Client, metrics: &Arc<Metrics>) -> Controller {
         copiers: Vec::new(),
         kinds: keyferry_cluster::target::kinds::Kinds::default(),
         kept: Kept::default(),
+        again: Arc::default(),
     };
     let shared = Shared::new(index, metrics.clone(), notices, clock::now);
     let all = watch::channel(Held::from([(FIRST, Lead::always())]).into()).1;

@@ -75,6 +75,9 @@ pub trait Watches: Send + Sync {
     /// What the operator looks after, and the namespaces.
     fn looked_after(&self) -> Vec<(List, Changes)>;
 
+    /// Has ExternalSecrets listed anew: what their watch tells from now on begins with a list.
+    fn list_again(&self);
+
     /// The kinds of which somebody always depends on some object: Secrets and ConfigMaps, by metadata alone.
     fn referred_to(&self) -> Vec<(List, Changes)>;
 

@@ -13,6 +13,8 @@ use keyferry_sync::dependency::Name;
 use keyferry_sync::selection::{ByLabel, selects};
 use kube::api::ObjectMeta;
 
+use super::others::Others;
+
 /// What is known.
 #[derive(Debug, Default)]
 pub struct Copies {
@@ -28,7 +30,10 @@ pub struct Copies {
     by_finalizer: HashMap<String, CopierId>,
     /// The namespaces that have such a finalizer, whoever's.
     held: HashMap<String, BTreeSet<String>>,
+    /// Where copies stand, and where they stood.
     places: BTreeMap<(CopierKind, Name), Place>,
+    /// All other objects of these kinds: few stand where a copy is to be, and of those nothing matters but that they do.
+    strangers: BTreeMap<CopierKind, Others<()>>,
     /// The copies of each, whether it is there or not.
     copies: HashMap<CopierId, BTreeSet<Name>>,
 }
@@ -52,6 +57,11 @@ struct Selection {
 impl Selection {
     fn selects(&self, labels: &StringMap) -> bool {
         self.selectors.iter().any(|selector| selects(selector, labels))
+    }
+
+    /// Where its copies are to be, each by namespace and name.
+    fn places(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.selected.iter().map(|namespace| (namespace, &self.copy_name))
     }
 }
 
@@ -117,10 +127,19 @@ impl Copies {
         self.change_namespace(name, None)
     }
 
-    /// The objects of a kind that is copied that are known and are not among these.
-    pub fn not_in(&self, kind: CopierKind, listed: &HashSet<Name>) -> Vec<Name> {
+    /// There are no objects of a kind that is copied but these. Answers whom that concerns.
+    pub fn listed(&mut self, kind: CopierKind, listed: &HashSet<Name>) -> BTreeSet<CopierId> {
         let known = self.places.iter().filter(|(key, place)| key.0 == kind && matches!(place, Place::Taken(_)));
-        known.map(|((_, name), _)| name).filter(|name| !listed.contains(*name)).cloned().collect()
+        let known = known.map(|((_, name), _)| name);
+        let gone: Vec<Name> = known.filter(|name| !listed.contains(*name)).cloned().collect();
+        let mut concerned: BTreeSet<CopierId> = gone.iter().flat_map(|name| self.gone(kind, name)).collect();
+        let gone = self.strangers.get_mut(&kind).map(|strangers| strangers.retain(listed)).unwrap_or_default();
+        if !gone.is_empty() {
+            let of_kind = self.copiers.iter().filter(|(id, _)| id.kind == kind);
+            let wanting = of_kind.filter(|(_, selection)| selection.places().any(|place| gone.contains(&place)));
+            concerned.extend(wanting.map(|(id, _)| id.clone()));
+        }
+        concerned
     }
 
     fn change_namespace(&mut self, name: &str, now: Option<Namespace>) -> BTreeSet<CopierId> {
@@ -174,13 +193,21 @@ impl Copies {
         if !self.kinds.contains(&kind) {
             return BTreeSet::new();
         }
-        let now = of();
-        let before = self.places.insert((kind, name.clone()), Place::Taken(now.clone()));
+        let (now, key, strangers) = (of(), (kind, name.clone()), self.strangers.entry(kind).or_default());
+        let (was_stranger, before) = if now.owner.is_some() {
+            (strangers.remove(name).is_some(), self.places.insert(key, Place::Taken(now.clone())))
+        } else {
+            (strangers.put(name, ()).is_some(), self.places.remove(&key))
+        };
         let before = match &before {
             Some(Place::Taken(before)) => Some(before),
             Some(Place::Left(_)) | None => None,
         };
-        if before.is_some_and(|before| before.is_same_but_for_version(&now)) {
+        let is_known = match before {
+            Some(before) => before.is_same_but_for_version(&now),
+            None => was_stranger && now.owner.is_none(),
+        };
+        if is_known {
             return BTreeSet::new();
         }
         self.own(name, before, Some(&now));
@@ -189,12 +216,13 @@ impl Copies {
 
     /// An object of a kind that is copied has gone. Answers whom that concerns.
     pub fn gone(&mut self, kind: CopierKind, name: &Name) -> BTreeSet<CopierId> {
+        let was_stranger = self.strangers.get_mut(&kind).and_then(|strangers| strangers.remove(name)).is_some();
         let key = (kind, name.clone());
-        let Some(Place::Taken(before)) = self.places.remove(&key) else { return BTreeSet::new() };
+        let Some(Place::Taken(before)) = self.places.remove(&key) else {
+            return if was_stranger { self.concerned(kind, name, [None, None]) } else { BTreeSet::new() };
+        };
         self.own(name, Some(&before), None);
-        if before.owner.is_some() {
-            self.places.insert(key, Place::Left(before.uid.clone()));
-        }
+        self.places.insert(key, Place::Left(before.uid.clone()));
         self.concerned(kind, name, [Some(&before), None])
     }
 
@@ -227,8 +255,13 @@ impl Copies {
         for namespace in &selection.selected {
             let is_going = self.namespaces.get(namespace).is_some_and(|known| known.is_going);
             around.selected.insert(namespace.clone(), is_going);
-            let place = self.places.get(&(id.kind, (namespace.clone(), selection.copy_name.clone())));
-            around.places.extend(place.map(|place| (namespace.clone(), place.clone())));
+            let name = (namespace.clone(), selection.copy_name.clone());
+            let is_strangers = self.strangers.get(&id.kind).is_some_and(|strangers| strangers.contains(&name));
+            let place = match self.places.get(&(id.kind, name)) {
+                None if is_strangers => Some(Place::Taken(Seen::of_nobody())),
+                known => known.cloned(),
+            };
+            around.places.extend(place.map(|place| (namespace.clone(), place)));
         }
         for name in self.copies.get(id).into_iter().flatten() {
             let is_in_place = name.1 == selection.copy_name && selection.selected.contains(&name.0);

@@ -124,3 +124,30 @@ fn finalizers_are_found_in_both_forms_and_only_those_of_this_very_one() {
     copies.remove(&id(&long));
     assert!(copies.by_finalizer.is_empty() && copies.by_copy_name.is_empty());
 }
+
+#[test]
+fn of_what_is_no_copy_it_is_known_that_it_is_there() {
+    let mut copies = copies();
+    copies.put_namespace(&namespace("x", json!({"team": "a"}), &[]));
+    copies.put(&of_team("a", "a"));
+    let place = |copies: &Copies| copies.around(&id("a")).places.remove("x");
+    let taken = Some(Place::Taken(Seen::of_nobody()));
+    assert_eq!(names(copies.saw(KIND, &at("x", "a"), || seen(None, "1"))), ["a"]);
+    assert_eq!(place(&copies), taken);
+    assert_eq!(names(copies.saw(KIND, &at("x", "a"), || seen(None, "2"))), [""; 0]);
+    assert_eq!(names(copies.saw(KIND, &at("x", "unwanted"), || seen(None, "1"))), [""; 0]);
+    assert!(copies.places.is_empty(), "{:?}", copies.places);
+    // It becomes a copy, and none again.
+    assert_eq!(names(copies.saw(KIND, &at("x", "a"), || seen(Some("a"), "3"))), ["a"]);
+    assert_eq!(place(&copies), Some(Place::Taken(seen(Some("a"), "3"))));
+    assert_eq!(names(copies.saw(KIND, &at("x", "a"), || seen(None, "4"))), ["a"]);
+    assert_eq!(place(&copies), taken);
+    assert_eq!(names(copies.listed(KIND, &HashSet::from([at("x", "a")]))), [""; 0]);
+    assert_eq!(names(copies.listed(KIND, &HashSet::new())), ["a"], "it has gone while nobody watched");
+    assert_eq!(place(&copies), None);
+    copies.saw(KIND, &at("x", "a"), || seen(None, "5"));
+    assert_eq!((names(copies.gone(KIND, &at("x", "a"))), place(&copies)), (vec!["a".to_owned()], None));
+    copies.saw(KIND, &at("x", "a"), || seen(Some("a"), "6"));
+    assert_eq!(names(copies.listed(KIND, &HashSet::new())), ["a"]);
+    assert_eq!(place(&copies), Some(Place::Left("u".to_owned())));
+}

@@ -1,6 +1,6 @@
 //! ExternalSecrets: what is known of each, what a look at one takes along, and what its end changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use kube::core::ApiResource;
 
 use super::change::Target;
 use super::index::{Item, References, Role, SubjectKind};
+use super::others::Others;
 use super::packed::Packed;
 use super::queue::Urgency;
 use super::rotated::Teller;
@@ -123,8 +124,12 @@ impl Known {
 /// All ExternalSecrets; those of a namespace stand together.
 pub struct ExternalSecrets {
     kind: SubjectKind,
-    /// In boxes: a map that is filled in order is half empty, and what is known of one takes half a KiB.
+    /// Those that are ours or are to be, which are all where there is but one shard. In boxes: a map that is filled in order is
+    /// half empty, and what is known of one takes half a KiB.
     all: BTreeMap<Arc<Name>, Box<Known>>,
+    /// The store that each of the others asks above all, which is all that is kept of them: they are listed anew where they come
+    /// to be ours.
+    others: Others<Arc<StoreId>>,
     /// How many ask each store above all.
     weights: BTreeMap<Arc<StoreId>, usize>,
     sync: Sync,
@@ -140,7 +145,7 @@ impl ExternalSecrets {
 
     /// None yet, of objects of another kind that come to such.
     pub(super) fn of_kind(kind: SubjectKind, sync: Sync, restarts: Option<Teller>) -> Self {
-        Self { kind, all: BTreeMap::new(), weights: BTreeMap::new(), sync, restarts }
+        Self { kind, all: BTreeMap::new(), others: Others::default(), weights: BTreeMap::new(), sync, restarts }
     }
 
     /// One of its name, with which index and queue share that where it is known.
@@ -155,13 +160,30 @@ impl ExternalSecrets {
             let known = self.weights.get_key_value(&store).map(|(store, _)| store.clone());
             known.unwrap_or_else(|| Arc::new(store))
         });
-        if let Some(former) = self.all.get(name).and_then(|known| known.place.store.clone()) {
+        let former = self.all.get(name).map(|known| known.place.store.clone());
+        if let Some(former) = former.unwrap_or_else(|| self.others.remove(name)) {
             self.leave_store(&former);
         }
         if let Some(store) = &store {
             *self.weights.entry(store.clone()).or_default() += 1;
         }
         Place::of(es, store)
+    }
+
+    /// One is another's to look at, and has its place there: its store is kept alone.
+    fn pass_on(&mut self, name: &Name, place: Place, shared: &mut Shared) {
+        self.drop_known(name, shared);
+        if let Some(store) = place.store {
+            self.others.put(name, store);
+        }
+    }
+
+    /// Lets go of all that is known of one that is ours.
+    fn drop_known(&mut self, name: &Name, shared: &mut Shared) -> Option<Place> {
+        let mut known = self.all.remove(name)?;
+        known.cancel();
+        shared.index.refer(&self.item(name), &references(&known.es.unpack()), &References::default());
+        Some(known.place)
     }
 
     fn leave_store(&mut self, store: &StoreId) {
@@ -260,16 +282,23 @@ impl Subject for ExternalSecrets {
     }
 
     fn put(&mut self, name: &Name, es: ExternalSecret, shared: &mut Shared) {
-        let item = self.item(name);
         if self.are_themselves() {
             shared.saw_copy(CopierKind::ClusterExternalSecret, name, || copies::Seen::external_secret(&es));
+        }
+        // Most of what a watch tells is what our own looks wrote.
+        if self.all.get(name).is_some_and(|known| known.es.is_at(es.metadata.resource_version.as_deref())) {
+            return;
+        }
+        let (item, place, is_known) = (self.item(name), self.place(name, &es), self.all.contains_key(name));
+        if self.are_themselves() && !shared.keeps(name, &place, is_known) {
+            self.pass_on(name, place, shared);
+            return;
         }
         let before = self.all.get(name).map(|known| known.es.unpack());
         let is_new = before.is_none();
         let referred = before.as_ref().map(|before| references(before)).unwrap_or_default();
         shared.index.refer(&item, &referred, &references(&es));
         let before = before.filter(|before| before.metadata.uid == es.metadata.uid);
-        let place = self.place(name, &es);
         let is_changed = match (before, self.all.get_mut(name)) {
             (Some(before), Some(known)) => {
                 known.place = place;
@@ -281,7 +310,8 @@ impl Subject for ExternalSecrets {
                 true
             }
         };
-        if is_changed {
+        // What is yet to come is looked at when it has.
+        if is_changed && (shared.shards.are_one() || shared.shards.lead(self.shard(name, &shared.shards)).is_some()) {
             // What is on the list at start is due, not asked for.
             let urgency = if is_new && !shared.started { Urgency::Due } else { Urgency::Asked };
             shared.wake(&item, urgency);
@@ -289,15 +319,22 @@ impl Subject for ExternalSecrets {
     }
 
     fn remove(&mut self, name: &Name, shared: &mut Shared) {
-        if let Some(mut known) = self.all.remove(name) {
-            known.cancel();
-            if let Some(store) = &known.place.store {
-                self.leave_store(store);
-            }
-            shared.index.refer(&self.item(name), &references(&known.es.unpack()), &References::default());
+        let known = self.drop_known(name, shared).map(|place| place.store);
+        if let Some(store) = known.unwrap_or_else(|| self.others.remove(name)) {
+            self.leave_store(&store);
         }
         if self.are_themselves() {
             shared.copy_gone(CopierKind::ClusterExternalSecret, name);
+        }
+    }
+
+    fn listed(&mut self, listed: &HashSet<Name>, shared: &mut Shared) {
+        for store in self.others.retain(listed).into_known() {
+            self.leave_store(&store);
+        }
+        if self.are_themselves() {
+            let concerned = shared.copies.listed(CopierKind::ClusterExternalSecret, listed);
+            shared.wake_copiers(concerned);
         }
     }
 
@@ -350,7 +387,8 @@ impl Subject for ExternalSecrets {
             restarts.rotated(&es, *at);
         }
         let Some(known) = self.all.get_mut(name) else { return Next::Gone };
-        let now = known.es.unpack();
+        let is_same = known.es.is_at(es.metadata.resource_version.as_deref());
+        let now = if is_same { es.clone() } else { known.es.unpack() };
         if now.metadata.uid != es.metadata.uid {
             return Next::Gone;
         }
@@ -400,10 +438,14 @@ impl Subject for ExternalSecrets {
         self.weights.iter().map(|(store, weight)| (store.clone(), *weight)).collect()
     }
 
-    fn let_go(&mut self, name: &Name, _: &mut Shared) {
-        if let Some(known) = self.all.get_mut(name) {
-            known.cancel();
-            (known.memory, known.standing) = (Memory::default(), Standing::New);
+    fn let_go(&mut self, name: &Name, shared: &mut Shared) {
+        let are_themselves = self.are_themselves();
+        let Some(known) = self.all.get_mut(name) else { return };
+        known.cancel();
+        (known.memory, known.standing) = (Memory::default(), Standing::New);
+        if are_themselves && !shared.keeps(name, &known.place, true) {
+            let place = known.place.clone();
+            self.pass_on(name, place, shared);
         }
     }
 

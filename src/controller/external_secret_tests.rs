@@ -212,3 +212,41 @@ fn who_waits_or_failed_or_is_looked_at_may_wait() {
     }
     assert!(!bench.all.may_wait(&name("other"), false));
 }
+
+#[test]
+fn of_what_is_anothers_its_store_is_known_and_nothing_else() {
+    let all = ExternalSecrets::new(Box::new(|_| pending().boxed()), None);
+    let mut bench = Bench { all, shared: shared().divided(2) };
+    let weights = |bench: &Bench| {
+        let weights = bench.all.weights().into_iter().map(|(store, weight)| (store.name.clone(), weight));
+        weights.collect::<BTreeMap<_, _>>()
+    };
+    assert!(!bench.put(es("t", "s")), "nobody looks at it here");
+    assert!(bench.all.all.is_empty() && bench.saw(&target("t"), &Sighting::There(at("5"))).is_empty());
+    assert_eq!(weights(&bench), BTreeMap::from([("s".to_owned(), 1)]));
+    bench.put(es("t", "other"));
+    assert_eq!(weights(&bench), BTreeMap::from([("other".to_owned(), 1)]));
+    // It is to come: all of it is kept, and it is looked at when it has.
+    let both = bench.shared.shards.clone().holding(&[0, 1]);
+    bench.shared.coming = Some(both.clone());
+    assert!(!bench.put(es("t", "other")));
+    assert!(bench.all.all.len() == 1 && bench.all.others.is_empty());
+    (bench.shared.shards, bench.shared.coming) = (both, None);
+    let mut edited = es("t", "other");
+    edited.metadata.generation = Some(2);
+    assert!(bench.put(edited));
+    bench.all.let_go(&name("e"), &mut bench.shared);
+    assert_eq!(bench.all.all.len(), 1, "it is ours");
+    // It goes to another.
+    bench.shared.shards = Shards::new(2);
+    bench.all.let_go(&name("e"), &mut bench.shared);
+    assert!(bench.all.all.is_empty() && bench.saw(&target("t"), &Sighting::There(at("6"))).is_empty());
+    assert_eq!(weights(&bench), BTreeMap::from([("other".to_owned(), 1)]));
+    bench.all.listed(&HashSet::from([name("e")]), &mut bench.shared);
+    assert_eq!(weights(&bench).len(), 1);
+    bench.all.listed(&HashSet::new(), &mut bench.shared);
+    assert_eq!(weights(&bench), BTreeMap::new());
+    bench.put(es("t", "s"));
+    bench.all.remove(&name("e"), &mut bench.shared);
+    assert_eq!(weights(&bench), BTreeMap::new());
+}

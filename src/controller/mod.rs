@@ -2,7 +2,7 @@
 //!
 //! Modules, in reading order: [`change`] what changes, told as [`relist`] has it, of some only their [`metadata`], of the others what there is room for ([`kept`]), by [`watch`]; in [`few`] rows an [`index`] of who depends on
 //! what, with [`sight`] how that was last seen, and [`copies`] which namespaces get copies; [`queue`] what is next; [`rotated`] what is told to whoever restarts workloads;
-//! [`generated`] what generators made; [`subject`] what all that is looked after has in common, [`packed`] how what is looked after rests, then its kinds,
+//! [`generated`] what generators made; in [`others`] of whom little is kept; [`subject`] what all that is looked after has in common, [`packed`] how what is looked after rests, then its kinds,
 //! [`external_secret`], [`sealed_secret`], [`push_secret`], [`store`], [`generator_state`] and [`copier`]; the [`objects`] that these depend
 //! on; and [`shards`], of which this process may have some. The loop here
 //! owns all of them; looks run beside it, each with a copy of what it needs, and report back.
@@ -24,6 +24,7 @@ pub mod queue;
 pub mod rotated;
 
 pub mod generated;
+pub mod others;
 pub mod subject;
 pub mod packed;
 pub mod external_secret;
@@ -46,6 +47,8 @@ mod rig_copies;
 mod rig_looks;
 #[cfg(test)]
 mod rig_shards;
+#[cfg(test)]
+mod rig_watches;
 #[cfg(test)]
 mod samples;
 
@@ -356,10 +359,12 @@ impl Controller {
     fn take(&mut self, change: Change) {
         match change {
             Change::Subject(kind, update) => {
-                if matches!(update, Update::Listed(_)) {
-                    self.awaited.remove(&List::Subject(kind));
-                }
+                let is_listed = matches!(update, Update::Listed(_));
                 self.with(kind, |subject, shared| subject.take(update, shared));
+                if is_listed {
+                    self.awaited.remove(&List::Subject(kind));
+                    self.are_listed(kind);
+                }
             }
             Change::Namespace(update) => self.take_namespace(update),
             Change::PushSecret(update) => self.take_push_secret(update),
@@ -410,9 +415,8 @@ impl Controller {
             Update::Put((name, seen)) => self.shared.saw_copy(KIND, &name, || seen),
             Update::Gone((name, _)) => self.shared.copy_gone(KIND, &name),
             Update::Listed(listed) => {
-                for name in self.shared.copies.not_in(KIND, &listed) {
-                    self.shared.copy_gone(KIND, &name);
-                }
+                let concerned = self.shared.copies.listed(KIND, &listed);
+                self.shared.wake_copiers(concerned);
                 self.awaited.remove(&List::PushSecrets);
             }
         }

@@ -4,12 +4,17 @@
 use std::sync::Arc;
 
 use keyferry_crds::ExternalSecret;
+use kube::api::ObjectMeta;
 
 /// A longer one stays in its fields: to read it takes milliseconds, in which whoever keeps it does nothing else.
 const LONGEST: usize = 16 << 10;
 
 /// An ExternalSecret as it is kept.
-pub struct Packed(Form);
+pub struct Packed {
+    form: Form,
+    /// Its resourceVersion, which tells without reading whether it is known already.
+    version: Option<Box<str>>,
+}
 
 enum Form {
     Text(Box<[u8]>),
@@ -18,18 +23,33 @@ enum Form {
 
 impl Packed {
     /// This one.
-    pub fn of(es: ExternalSecret) -> Self {
+    pub fn of(mut es: ExternalSecret) -> Self {
+        let version = es.metadata.resource_version.take();
         // What came to fields can be written as JSON: there are no maps but those of texts.
         let text = serde_json::to_vec(&(&es.metadata, &es.spec, &es.status)).expect("it can be written as JSON");
-        if text.len() <= LONGEST { Self(Form::Text(text.into_boxed_slice())) } else { Self(Form::Fields(Arc::new(es))) }
+        let kept = version.as_deref().map(Box::from);
+        let form = if text.len() <= LONGEST {
+            Form::Text(text.into_boxed_slice())
+        } else {
+            es.metadata.resource_version = version;
+            Form::Fields(Arc::new(es))
+        };
+        Self { form, version: kept }
+    }
+
+    /// Whether it is the state that bears this resourceVersion; not where there is none.
+    pub fn is_at(&self, version: Option<&str>) -> bool {
+        version.is_some() && self.version.as_deref() == version
     }
 
     /// Its fields.
     pub fn unpack(&self) -> Arc<ExternalSecret> {
-        match &self.0 {
+        match &self.form {
             Form::Fields(es) => es.clone(),
             Form::Text(text) => {
-                let (metadata, spec, status) = serde_json::from_slice(text).expect("it was written from such fields");
+                let (mut metadata, spec, status): (ObjectMeta, _, _) =
+                    serde_json::from_slice(text).expect("it was written from such fields");
+                metadata.resource_version = self.version.as_deref().map(str::to_owned);
                 Arc::new(ExternalSecret { metadata, spec, status })
             }
         }
@@ -87,7 +107,9 @@ mod tests {
         assert!(whole.spec.data_from.len() == 3 && whole.status.is_some(), "it was read");
         for es in [whole, ExternalSecret::default()] {
             let packed = Packed::of(es.clone());
-            assert!(matches!(packed.0, Form::Text(_)));
+            assert!(matches!(packed.form, Form::Text(_)));
+            assert_eq!(packed.is_at(Some("7")), es.metadata.resource_version.is_some());
+            assert!(!packed.is_at(None) && !packed.is_at(Some("8")));
             assert_eq!(*packed.unpack(), es);
         }
     }
@@ -95,9 +117,11 @@ mod tests {
     #[test]
     fn a_long_one_is_not_read_again_and_again() {
         let data = json!({"target": {"template": {"data": {"k": "x".repeat(LONGEST)}}}});
-        let long = ExternalSecret::new("e", serde_json::from_value(data).unwrap());
+        let mut long = ExternalSecret::new("e", serde_json::from_value(data).unwrap());
+        long.metadata.resource_version = Some("7".to_owned());
         let packed = Packed::of(long.clone());
         assert!(Arc::ptr_eq(&packed.unpack(), &packed.unpack()));
         assert_eq!(*packed.unpack(), long);
+        assert!(packed.is_at(Some("7")));
     }
 }

@@ -4,18 +4,17 @@
 //! one that is too many, and so does the end of the test.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::{Abortable, pending};
-use futures::stream::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keyferry_cluster::leader::Lead;
 use keyferry_cluster::shards::{FIRST, Held, Part, Work};
-use keyferry_crds::{Condition, SecretStoreStatus};
+use keyferry_crds::{Condition, ExternalSecret, SecretStoreStatus};
 use keyferry_provider_core::Capabilities;
 use keyferry_stores::access::{LoginId, Watched as _};
 use keyferry_stores::room::Rooms;
@@ -35,7 +34,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Controller;
-use super::change::{Change, Changes, Cursor, List, Target, Watches};
+use super::change::{Change, List, Target};
 use super::copier::Copiers;
 use super::external_secret::ExternalSecrets;
 use super::index::{Index, SubjectKind};
@@ -107,9 +106,9 @@ pub enum Answer {
 
 /// What the test and the controller share.
 #[derive(Default)]
-struct World {
+pub(super) struct World {
     /// Looks and checks that began, and what else was asked, and was not expected yet.
-    log: Vec<String>,
+    pub(super) log: Vec<String>,
     answers: HashMap<String, Answer>,
     looks: HashMap<String, Look>,
     /// What is made to wait at the end of its look.
@@ -126,10 +125,12 @@ struct World {
     /// The statuses of each store that were written.
     statuses: HashMap<String, Vec<SecretStoreStatus>>,
     notes: Vec<&'static str>,
-    pages: Vec<Result<Vec<Target>, Problem>>,
-    known_kinds: HashSet<Kind>,
+    pub(super) pages: Vec<Result<Vec<Target>, Problem>>,
+    pub(super) known_kinds: HashSet<Kind>,
     /// The stores that clients are held of.
     clients: BTreeSet<StoreId>,
+    /// The ExternalSecrets that were put last, `None` where one does not decode, for a list of them.
+    pub(super) objects: BTreeMap<Name, Option<ExternalSecret>>,
 }
 
 /// How a rig differs from the usual.
@@ -174,9 +175,11 @@ pub struct Rig {
 pub(super) struct Ports {
     world: Arc<Mutex<World>>,
     index: Arc<Index>,
-    changes: Mutex<Option<mpsc::UnboundedReceiver<Change>>>,
-    cluster_stores: bool,
-    copiers: bool,
+    pub(super) changes: Mutex<Option<mpsc::UnboundedReceiver<Change>>>,
+    /// What tells of a list made anew.
+    pub(super) again: Option<mpsc::UnboundedSender<Change>>,
+    pub(super) cluster_stores: bool,
+    pub(super) copiers: bool,
 }
 
 impl Ports {
@@ -197,7 +200,7 @@ impl Ports {
         self.world().notes.push(reason);
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
     }
 }
@@ -217,6 +220,7 @@ impl Rig {
             world: world.clone(),
             index: index.clone(),
             changes: Mutex::new(told),
+            again: Some(changes.clone()),
             cluster_stores: options.cluster_stores,
             copiers: options.copiers,
         };
@@ -280,6 +284,9 @@ impl Rig {
             | Change::Targets(_)
             | Change::Examined => None,
         };
+        if let Change::Subject(SubjectKind::ExternalSecret, update) = &change {
+            self.world().take(update);
+        }
         if let Some((list, name)) = put {
             self.there.entry(list).or_default().insert(name);
         }
@@ -525,55 +532,6 @@ async fn sync(world: Arc<Mutex<World>>, mut look: Look) -> Looked {
 }
 
 #[async_trait]
-impl Watches for Ports {
-    fn looked_after(&self) -> Vec<(List, Changes)> {
-        let mut told = self.changes.lock().unwrap().take().unwrap();
-        let told = futures::stream::poll_fn(move |context| told.poll_recv(context)).boxed();
-        let silent = || futures::stream::pending().boxed();
-        let mut lists = vec![
-            (List::Subject(SubjectKind::ExternalSecret), told),
-            (List::Subject(SubjectKind::SecretStore), silent()),
-        ];
-        if self.cluster_stores {
-            lists.push((List::Subject(SubjectKind::ClusterSecretStore), silent()));
-            lists.push((List::Namespaces, silent()));
-        }
-        if self.copiers {
-            lists.push((List::Subject(SubjectKind::ClusterExternalSecret), silent()));
-            lists.push((List::Subject(SubjectKind::ClusterPushSecret), silent()));
-            lists.push((List::PushSecrets, silent()));
-        }
-        lists
-    }
-
-    fn referred_to(&self) -> Vec<(List, Changes)> {
-        [Kind::Secret, Kind::ConfigMap].map(|kind| (List::Objects(kind), futures::stream::pending().boxed())).into()
-    }
-
-    fn kind(&self, kind: &Kind) -> Option<Changes> {
-        let mut world = self.world();
-        if !world.known_kinds.contains(kind) {
-            return None;
-        }
-        world.log.push(format!("watch {kind}"));
-        Some(futures::stream::pending().boxed())
-    }
-
-    fn forget(&self, kind: &Kind) {
-        self.world().log.push(format!("forget {kind}"));
-    }
-
-    async fn targets(&self, from: Cursor) -> Result<(Vec<Target>, Option<Cursor>), Problem> {
-        let mut world = self.world();
-        let Some(page) = world.pages.pop() else { return Ok((Vec::new(), None)) };
-        world.log.push(format!("targets {}", from.token.as_deref().unwrap_or("at start")));
-        let rest = world.pages.len();
-        let next = Cursor { place: 0, token: Some(format!("{rest} before the end")) };
-        Ok((page?, (rest > 0).then_some(next)))
-    }
-}
-
-#[async_trait]
 impl Clients for Ports {
     fn about(&self, _: &Store) -> Option<About> {
         Some(About {
@@ -635,6 +593,13 @@ impl Notices for Ports {
 /// What subjects share, of a controller that does not run.
 pub fn shared() -> Shared {
     let (index, changes) = (Arc::<Index>::default(), Mutex::new(None));
-    let ports = Ports { world: Arc::default(), index: index.clone(), changes, cluster_stores: true, copiers: false };
+    let ports = Ports {
+        world: Arc::default(),
+        index: index.clone(),
+        changes,
+        again: None,
+        cluster_stores: true,
+        copiers: false,
+    };
     Shared::new(index, Arc::new(Metrics::new()), Arc::new(ports), now)
 }

@@ -1,9 +1,9 @@
 //! Shards: which one an object is in, which are ours, and what happens when one comes or goes, or when objects go from one
 //! to another.
 //!
-//! A shard that comes is taken up as all is after a start: its targets are listed once, and each of its objects is looked
-//! at, of which most are not due. One that goes is let go of: nothing is remembered that another may have changed since.
-//! The same with objects alone where a store is split, or is whole again.
+//! A shard that comes is taken up as all is after a start: its objects are listed, then their targets once, and each is looked
+//! at, of which most are not due. One that goes is let go of: nothing is remembered that another may have changed since, and
+//! of what is another's next to nothing is kept. The same with objects alone where a store is split, or is whole again.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio::sync::watch as signal;
 use tokio::time::Instant;
 
 use super::change::{Change, Changes, Cursor, Target, Watches};
-use super::index::Item;
+use super::index::{Item, SubjectKind};
 use super::{Controller, LIST_RETRY};
 
 /// How often it is asked which stores are to be split.
@@ -134,6 +134,12 @@ impl Shards {
         self.division = division.clone();
     }
 
+    /// The same, of which these are ours.
+    #[cfg(test)]
+    pub fn holding(self, shards: &[u32]) -> Self {
+        Self { held: shards.iter().map(|shard| (*shard, Lead::always())).collect(), ..self }
+    }
+
     /// Whether there is but one.
     pub fn are_one(&self) -> bool {
         self.count == 1
@@ -155,8 +161,8 @@ pub(super) struct Moving {
     /// Those that are ours by their Leases and how all is divided, and whether that is another since it was read.
     ours: signal::Receiver<Part>,
     has_news: bool,
-    /// What is to be ours once all targets are listed; `None` where no list is under way.
-    coming: Option<Shards>,
+    /// Whether what is to be ours waits for a list of all objects, before one of the targets.
+    is_loading: bool,
     /// Looks under way, by shard.
     looks: BTreeMap<u32, usize>,
     /// Those of them at what is in another shard by now.
@@ -170,8 +176,8 @@ pub(super) struct Moving {
 impl Moving {
     /// None has come yet.
     pub(super) fn new(ours: signal::Receiver<Part>, work: signal::Sender<Work>) -> Self {
-        let (coming, looks, leaving, weighed) = Default::default();
-        Self { ours, has_news: true, coming, looks, leaving, weighed, work }
+        let (is_loading, looks, leaving, weighed) = Default::default();
+        Self { ours, has_news: true, is_loading, looks, leaving, weighed, work }
     }
 
     /// Waits until others are ours.
@@ -228,7 +234,7 @@ impl Controller {
         let is_ours = |shard: &u32, lead: &mut Lead| ours.held.get(shard).is_some_and(|now| now.is(lead));
         let before = self.shared.shards.clone();
         self.shared.shards.held.retain(is_ours);
-        if let Some(coming) = &mut self.moving.coming {
+        if let Some(coming) = &mut self.shared.coming {
             // What came since has its turn when this list is over.
             coming.held.retain(is_ours);
         }
@@ -239,11 +245,17 @@ impl Controller {
         let shards = &self.shared.shards;
         let is_other =
             shards.division != ours.division || ours.held.keys().any(|shard| !shards.held.contains_key(shard));
-        if self.moving.coming.is_none() && is_other {
+        if self.shared.coming.is_none() && is_other {
             let mut coming = Shards { held: ours.held.clone(), ..shards.clone() };
             coming.divide(&ours.division);
-            self.moving.coming = Some(coming);
-            self.changes.push(targets(self.watches.clone()));
+            let are_all_kept = coming.are_one();
+            self.shared.coming = Some(coming);
+            if are_all_kept {
+                self.changes.push(targets(self.watches.clone()));
+            } else {
+                self.moving.is_loading = true;
+                self.watches.list_again();
+            }
         }
         if ours.held.is_empty() && !self.shared.started && !self.ready.send_replace(true) {
             tracing::info!("standing by: all is listed");
@@ -261,7 +273,7 @@ impl Controller {
         }
         let before = shards.clone();
         shards.divide(division);
-        if let Some(coming) = &mut self.moving.coming {
+        if let Some(coming) = &mut self.shared.coming {
             coming.divide(division);
         }
         for subject in self.subjects.values_mut() {
@@ -292,9 +304,16 @@ impl Controller {
         });
     }
 
+    /// All objects of a kind are listed: where what comes has waited for that, its targets are next.
+    pub(super) fn are_listed(&mut self, kind: SubjectKind) {
+        if kind == SubjectKind::ExternalSecret && std::mem::take(&mut self.moving.is_loading) {
+            self.changes.push(targets(self.watches.clone()));
+        }
+    }
+
     /// Takes a page of the targets that there are: those of what has come are remembered as their writers left them or not.
     pub(super) fn take_targets(&mut self, targets: Vec<Target>) {
-        let Some(coming) = self.moving.coming.take() else { return };
+        let Some(coming) = self.shared.coming.take() else { return };
         for target in targets {
             for writer in self.shared.index.examined(&target.object, &target.version) {
                 self.with(writer.kind, |subject, shared| {
@@ -306,14 +325,14 @@ impl Controller {
                 });
             }
         }
-        self.moving.coming = Some(coming);
+        self.shared.coming = Some(coming);
     }
 
     /// All targets are listed: the work begins on what has come.
     pub(super) fn begin_shards(&mut self) {
         // Others may have come meanwhile.
         self.moving.has_news = true;
-        let Some(coming) = self.moving.coming.take() else { return };
+        let Some(coming) = self.shared.coming.take() else { return };
         let before = std::mem::replace(&mut self.shared.shards, coming);
         let shards = &self.shared.shards;
         let new: BTreeSet<u32> = shards.held.keys().filter(|shard| before.lead(**shard).is_none()).copied().collect();

@@ -337,3 +337,28 @@ async fn who_holds_nothing_takes_a_division_at_once_and_all_know_which_stores_ar
     rig.pass(WEIGH_EVERY).await;
     assert_eq!(rig.wants(), [""; 0], "they are 199");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_others_had_is_listed_when_it_comes_with_what_became_of_it_meanwhile() {
+    let mut rig = of_two().await;
+    rig.hold_shards(&[0]);
+    rig.expect(["look a"]).await;
+    let in_second =
+        |generation| json!({"secretStoreRef": {"name": store_in(1)}, "refreshInterval": format!("{generation}h")});
+    rig.tell(put(es("b", 2, in_second(2))));
+    rig.tell(put(es("c", 1, in_second(1))));
+    rig.tell(put_object(&Kind::Secret, "b", "7"));
+    rig.tell(gone("c"));
+    rig.expect([]).await;
+    rig.hold_shards(&[0, 1]);
+    rig.expect(["look b"]).await;
+    assert_eq!(rig.look("b", |look| look.es.metadata.generation), Some(2));
+    // From then on what a watch tells of its target concerns it.
+    rig.tell(put_object(&Kind::Secret, "b", "8"));
+    rig.expect(["look b"]).await;
+    rig.hold_shards(&[0]);
+    rig.settle().await;
+    rig.tell(put_object(&Kind::Secret, "b", "9"));
+    rig.pass(HOUR).await;
+    rig.expect(["look a"]).await;
+}

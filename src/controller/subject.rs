@@ -3,7 +3,7 @@
 //! tell each other goes through [`Shared`]. The loop knows subjects, and none of them by name.
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use super::index::{Index, Item, Role, SubjectKind};
 use super::kept::Refused;
 use super::queue::{Queue, Urgency};
 use super::relist::Update;
-use super::shards::Shards;
+use super::shards::{Place, Shards};
 use super::sight::Sighting;
 use crate::metrics::Metrics;
 
@@ -55,6 +55,9 @@ pub trait Subject: Send {
 
     /// Forgets an object. It has gone.
     fn remove(&mut self, name: &Name, shared: &mut Shared);
+
+    /// There are none but these.
+    fn listed(&mut self, _: &HashSet<Name>, _: &mut Shared) {}
 
     /// Takes how the list at start has what one of ours writes, and whether that is as it was left.
     fn examined(&mut self, name: &Name, target: &Target);
@@ -155,6 +158,8 @@ pub struct Shared {
     pub copies: Copies,
     /// Which part of all is ours.
     pub shards: Shards,
+    /// What is to be ours once it is listed, with what it writes; `None` where nothing is to come.
+    pub(super) coming: Option<Shards>,
     /// Set once everything was listed, and targets were examined of what is ours: before, nothing is looked at.
     pub started: bool,
     /// What is next.
@@ -175,6 +180,7 @@ impl Shared {
             namespaces: HashMap::new(),
             copies: Copies::default(),
             shards: Shards::new(1),
+            coming: None,
             started: false,
             queue: Queue::new(LOOKS_AT_ONCE),
             asks: Vec::new(),
@@ -226,6 +232,17 @@ impl Shared {
         self.queue.is_asked_for(item)
     }
 
+    /// Whether all of an ExternalSecret is kept that has its place there: it is ours, or is to come. Of one that is on its way to
+    /// another shard what is kept stays.
+    pub fn keeps(&self, name: &Name, place: &Place, is_known: bool) -> bool {
+        let is_to_come = |coming: &Shards| coming.lead(coming.of_external_secret(name, place)).is_some();
+        match self.shards.of_external_secret(name, place) {
+            _ if self.shards.are_one() => true,
+            None if is_known => true,
+            shard => self.shards.lead(shard).is_some() || self.coming.as_ref().is_some_and(is_to_come),
+        }
+    }
+
     /// The stores of a namespace, or of the cluster.
     pub fn stores_of(&self, namespace: Option<&str>) -> impl Iterator<Item = &Arc<Store>> {
         let first = StoreId { namespace: namespace.map(str::to_owned), name: String::new() };
@@ -265,7 +282,7 @@ pub trait Tend: Send {
     /// From now on what is seen in these shards may be told: tells what is not taken.
     fn begin(&self, shards: &BTreeSet<u32>, shared: &Shared);
 
-    /// Has all looked at that are ours and were not `before`, or the other way round.
+    /// Has all looked at that are ours and were not `before`, and lets go of the others.
     fn wake_changed(&mut self, before: &Shards, shared: &mut Shared);
 
     /// Lets go of all of ours that are in another shard than `before`, or in none. Answers those of them at which looks are
@@ -392,6 +409,7 @@ impl<S: Subject> Tend for Tended<S> {
                 for name in gone {
                     self.remove(&name, shared);
                 }
+                self.subject.listed(&listed, shared);
             }
         }
     }
@@ -406,8 +424,10 @@ impl<S: Subject> Tend for Tended<S> {
     fn wake_changed(&mut self, before: &Shards, shared: &mut Shared) {
         for name in self.subject.names() {
             let is_ours = |shards: &Shards| shards.lead(self.shard(&name, shards)).is_some();
-            if is_ours(before) != is_ours(&shared.shards) {
-                shared.wake(&self.item(&name), Urgency::Due);
+            match (is_ours(before), is_ours(&shared.shards)) {
+                (false, true) => shared.wake(&self.item(&name), Urgency::Due),
+                (_, false) => self.let_go(&name, shared),
+                (true, true) => {}
             }
         }
     }
@@ -439,6 +459,7 @@ impl<S: Subject> Tend for Tended<S> {
     fn let_go(&mut self, name: &Name, shared: &mut Shared) {
         self.subject.let_go(name, shared);
         self.subject.forget(name, &shared.metrics);
+        shared.queue.remove(&self.item(name));
     }
 
     fn examined(&mut self, name: &Name, target: &Target) {

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::{BoxStream, StreamExt as _, select_all};
+use futures::stream::{self, BoxStream, StreamExt as _, select_all};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
 use keyferry_cluster::sealed_secrets::SealedSecret;
@@ -29,6 +30,7 @@ use kube::runtime::watcher::{self, watcher};
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 use super::change::{Change, Changes, Cursor, List, Target, Watches};
 use super::index::SubjectKind;
@@ -60,13 +62,15 @@ pub struct ClusterWatches {
     pub kinds: Kinds,
     /// How much of objects is kept.
     pub kept: Kept,
+    /// Told when ExternalSecrets are to be listed anew.
+    pub again: Arc<Notify>,
 }
 
 #[async_trait]
 impl Watches for ClusterWatches {
     fn looked_after(&self) -> Vec<(List, Changes)> {
         let mut all = vec![
-            (List::Subject(SubjectKind::ExternalSecret), self.follow(self.keep(external_secret))),
+            (List::Subject(SubjectKind::ExternalSecret), self.external_secrets()),
             (List::Subject(SubjectKind::SecretStore), self.follow(self.keep(secret_store))),
         ];
         if self.pushes {
@@ -92,6 +96,10 @@ impl Watches for ClusterWatches {
             all.push((List::Namespaces, follow(self.namespaces(), namespace)));
         }
         all
+    }
+
+    fn list_again(&self) {
+        self.again.notify_one();
     }
 
     fn referred_to(&self) -> Vec<(List, Changes)> {
@@ -166,6 +174,19 @@ impl Watches for ClusterWatches {
 }
 
 impl ClusterWatches {
+    /// ExternalSecrets, which are listed anew whenever that is asked for: by another watch, of which nothing is older than
+    /// its list.
+    fn external_secrets(&self) -> Changes {
+        let (kept, again, apis) = (self.kept.clone(), self.again.clone(), self.apis());
+        let watch = move || {
+            let (kept, again) = (kept.clone(), again.clone());
+            let parts = apis.iter().cloned().map(whole).collect();
+            let told = follow(parts, move |update| external_secret(kept.take::<ExternalSecret>(update)));
+            told.take_until(async move { again.notified().await })
+        };
+        stream::repeat_with(watch).flatten().boxed()
+    }
+
     /// Copiers of a kind, and their copies, where nobody else watches these.
     fn copiers(&self, kind: CopierKind) -> Vec<(List, Changes)> {
         match kind {

@@ -215,6 +215,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         copiers: copiers.clone(),
         kinds,
         kept: Kept::default(),
+        again: Arc::default(),
     };
 
     let shared = Shared::new(index, metrics, notices, clock::now).divided(shards.unwrap_or(1));

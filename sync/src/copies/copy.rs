@@ -35,6 +35,11 @@ pub struct Owner {
 }
 
 impl Seen {
+    /// Something that is nobody's copy, of which nothing else is known.
+    pub fn of_nobody() -> Self {
+        Self { uid: String::new(), version: String::new(), owner: None, print: 0, is_going: false }
+    }
+
     /// An ExternalSecret.
     pub fn external_secret(es: &ExternalSecret) -> Self {
         Self::of(CopierKind::ClusterExternalSecret, &es.metadata, || serde_json::to_value(&es.spec).unwrap_or_default())

@@ -2,7 +2,8 @@
 //! whose allocator counts, against a real API server and the store double.
 //!
 //! `KEYFERRY_HEAP_PROFILE=1` says where the bytes were allocated, too, `KEYFERRY_HEAP_OBJECTS` for how many objects, and
-//! `KEYFERRY_HEAP_STANDBY=1` what those take on which another replica works: `docs/scaling.md` has what came of it.
+//! `KEYFERRY_HEAP_STANDBY=1` what those take of a replica that stands by for another, and `KEYFERRY_HEAP_STANDBY=4` where they
+//! are in shards of another: `docs/scaling.md` has what came of it.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails here says so by itself")]
 

@@ -13,7 +13,7 @@ use crate::counting;
 /// By which argument this program is an operator.
 pub const VERB: &str = "--operator";
 
-/// By which variable it stands by, for one that works.
+/// By which variable it stands by for one that works, and of how many shards it is, of which it has none.
 pub const STANDBY: &str = "KEYFERRY_HEAP_STANDBY";
 
 /// Runs it until a signal ends it.
@@ -23,17 +23,18 @@ pub fn run(socket: &str, kubeconfig: &str) -> ExitCode {
     let listener = UnixListener::bind(socket).expect("a socket");
     std::thread::spawn(move || counting::uncounted(|| listener.incoming().for_each(|asker| answer(asker.unwrap()))));
     let kubeconfig = format!("--kubeconfig={kubeconfig}");
-    let arguments = [
+    let standby = std::env::var_os(STANDBY).map(|shards| format!("--shards={}", shards.display()));
+    let mut arguments = vec![
         "keyferry",
         "run",
         &kubeconfig,
-        if std::env::var_os(STANDBY).is_some() { "--loglevel=info" } else { "--enable-leader-election=false" },
         // Each has a connection, which takes tens of kilobytes: what is counted is what ExternalSecrets take.
         "--concurrent=4",
         "--allow-store-addresses=127.0.0.0/8,::1",
         "--metrics-addr=127.0.0.1:0",
         "--live-addr=127.0.0.1:0",
     ];
+    arguments.push(standby.as_deref().unwrap_or("--enable-leader-election=false"));
     let Command::Run(flags) = Cli::try_parse_from(arguments).expect("these flags are there").command else {
         return ExitCode::FAILURE;
     };
