@@ -47,7 +47,7 @@ fn memory_goes_back_to_the_system_unless_somebody_said_when() {
     for (name, other, said, holds) in [
         (THRESHOLD, HEAPS, None, "262144"),
         (THRESHOLD, HEAPS, Some("1048576"), "1048576"),
-        (HEAPS, THRESHOLD, None, "1"),
+        (HEAPS, THRESHOLD, None, "2"),
         (HEAPS, THRESHOLD, Some("4"), "4"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
