@@ -10,6 +10,7 @@ use libtest_mimic::{Arguments, Trial};
 
 // In reading order: from what is promised daily to what is rare.
 mod stage;
+mod noise;
 
 mod economy;
 mod copies;

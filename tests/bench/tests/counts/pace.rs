@@ -6,6 +6,7 @@ use futures::stream::{self, StreamExt as _};
 use keyferry_bench::StoreKind;
 use keyferry_bench::double::Rule;
 
+use crate::noise::Noise;
 use crate::stage::{SOON, Stage};
 
 const OBJECTS: usize = 200;
@@ -53,7 +54,7 @@ async fn apply(stage: &mut Stage, run: usize) -> Result<(), String> {
     let numbers = run * OBJECTS..(run + 1) * OBJECTS;
     stage.double.reset_counts();
     let begun = Instant::now();
-    let noise = tokio::spawn(noise());
+    let noise = Noise::listen();
     let create = async |n: usize| {
         tokio::time::sleep_until((begun + EVERY * (n % OBJECTS) as u32).into()).await;
         let object = stage.fleet.external_secret(n, "1h");
@@ -72,7 +73,7 @@ async fn apply(stage: &mut Stage, run: usize) -> Result<(), String> {
         let busy = calls.iter().filter(|call| call.at >= first.at && call.at < first.at + WINDOW).count();
         assert!(busy <= CALLS, "{busy} calls within {WINDOW:?}: {:?}", counts.batches("BatchGetSecretValue"));
     }
-    let noise = noise.await.expect("it ends by itself");
+    let noise = noise.worst();
     // The way to the API server and back is nobody's wait for the store: from when a watch tells of it.
     let born = |n: usize| {
         let name = (stage.fleet.namespace(n).to_owned(), stage.fleet.name(n));
@@ -102,16 +103,4 @@ async fn apply(stage: &mut Stage, run: usize) -> Result<(), String> {
         return Err(format!("the objects took {took:?}"));
     }
     Ok(())
-}
-
-/// How much later than asked for this machine wakes who sleeps, at worst, while the objects are applied.
-async fn noise() -> Duration {
-    const NAP: Duration = Duration::from_millis(10);
-    let (begun, mut worst) = (Instant::now(), Duration::ZERO);
-    while begun.elapsed() < EVERY * OBJECTS as u32 {
-        let napped = Instant::now();
-        tokio::time::sleep(NAP).await;
-        worst = worst.max(napped.elapsed().saturating_sub(NAP));
-    }
-    worst
 }

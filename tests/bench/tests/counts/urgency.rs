@@ -6,6 +6,7 @@ use keyferry_bench::double::Rule;
 use keyferry_bench::urgent::{Waits, waits};
 use keyferry_bench::{Fleet, StoreKind};
 
+use crate::noise::Noise;
 use crate::stage::Stage;
 
 const OBJECTS: usize = 400;
@@ -19,6 +20,10 @@ const LATENCY: Duration = Duration::from_millis(100);
 /// What nobody waits longer than, and what is added on a machine that is busy with other things.
 const SOON_ENOUGH: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How often it is handed on until it is there, each time as late as this machine wakes whoever is next: from us to the API
+/// server and from there to the operator, to the store, twice to the API server, and to us, with an answer each time.
+const HANDED_ON: u32 = 12;
 
 /// How often it is tried: one moment in which this machine is busy elsewhere is no fault of the operator's.
 const RUNS: usize = 3;
@@ -34,17 +39,18 @@ pub async fn test() {
 
     let mut late = Vec::new();
     for run in 0..RUNS {
-        let (first, round) = (OBJECTS + run * 2 * EACH, 1 + run);
+        let (first, round, noise) = (OBJECTS + run * 2 * EACH, 1 + run, Noise::listen());
         let idle = waits(&stage.bed, &stage.watch, &stage.fleet, first..first + EACH, round).await.unwrap();
         stage.fleet.put_values(&stage.bed, &stage.double, round + 1).await.unwrap();
         let numbers = first + EACH..first + 2 * EACH;
         let rotating = waits(&stage.bed, &stage.watch, &stage.fleet, numbers, round + 1).await.unwrap();
         stage.until_synced(round + 1).await;
         let both = [Waits::of("while all refresh", idle), Waits::of("while all are rotated", rotating)];
-        if both.iter().all(|waits| waits.p99 <= (SOON_ENOUGH + GRACE).as_secs_f64()) {
+        let most = SOON_ENOUGH + GRACE + HANDED_ON * noise.worst();
+        if both.iter().all(|waits| waits.p99 <= most.as_secs_f64()) {
             return stage.finish();
         }
-        late.push(both);
+        late.push((both, most));
     }
     panic!("not one run of {RUNS} was quick: {late:#?}");
 }
