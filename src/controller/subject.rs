@@ -426,6 +426,8 @@ impl<S: Subject> Tend for Tended<S> {
             let is_ours = |shards: &Shards| shards.lead(self.shard(&name, shards)).is_some();
             match (is_ours(before), is_ours(&shared.shards)) {
                 (false, true) => shared.wake(&self.item(&name), Urgency::Due),
+                // What is known of its target was told for it.
+                (false, false) if shared.coming.as_ref().is_some_and(is_ours) => {}
                 (_, false) => self.let_go(&name, shared),
                 (true, true) => {}
             }
