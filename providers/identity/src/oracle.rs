@@ -116,6 +116,7 @@ fn now() -> String {
 /// The key in a PEM of PKCS #1 or #8, the latter also encrypted.
 fn pair(file: &SecretBytes, passphrase: Option<&SecretBytes>) -> Result<RsaKeyPair, &'static str> {
     const NO_KEY: &str = "it holds no private key that can be read: it must be a PEM, as Oracle's console gives it";
+    const SEALED: &str = "the private key can't be decrypted: check its passphrase";
     let block = pem::decode(file.expose()).0.ok_or(NO_KEY)?;
     let mut steps = Steps(MOST_STEPS);
     steps.check(block.bytes.len())?;
@@ -132,8 +133,8 @@ fn pair(file: &SecretBytes, passphrase: Option<&SecretBytes>) -> Result<RsaKeyPa
             let algorithm = outer.sequence().ok_or(NO_KEY)?;
             let sealed = outer.take(der::OCTET_STRING).ok_or(NO_KEY)?;
             let opened = decrypt(&mut steps, algorithm, &Password::new(passphrase.expose())?, sealed);
-            let opened = opened.map_err(|_| "the private key can't be decrypted: check its passphrase")?;
-            PrivateKey::parse(&opened)
+            // A wrong passphrase leaves what is padded rightly once in 256 times, and that is no key.
+            Some(opened.ok().and_then(|opened| PrivateKey::parse(&opened)).ok_or(SEALED)?)
         }
         b"PRIVATE KEY" | b"RSA PRIVATE KEY" => PrivateKey::parse(&block.bytes),
         _ => None,
@@ -200,9 +201,13 @@ mod tests {
         };
         let password = Password::new(b"canary").unwrap();
         let salt: Salt = [7; 16];
-        let (algorithm, sealed) = encrypt(&mut Steps(MOST_STEPS), &password, pkcs8.as_ref(), [salt, salt]).unwrap();
-        let encrypted = der::sequence(&[&algorithm, &der::element(der::OCTET_STRING, &sealed)]);
-        let encrypted = pem("ENCRYPTED PRIVATE KEY", &encrypted);
+        let encrypted = |plain: &[u8]| {
+            let (algorithm, sealed) = encrypt(&mut Steps(MOST_STEPS), &password, plain, [salt, salt]).unwrap();
+            pem("ENCRYPTED PRIVATE KEY", &der::sequence(&[&algorithm, &der::element(der::OCTET_STRING, &sealed)]))
+        };
+        // What a wrong passphrase finds at times: the padding is right by chance.
+        let padded = encrypted(b"canary");
+        let encrypted = encrypted(pkcs8.as_ref());
         let (right, wrong) = (SecretBytes::from("canary"), SecretBytes::from("canary2"));
         for (key, passphrase) in [
             (pem("PRIVATE KEY", pkcs8.as_ref()), None),
@@ -224,6 +229,7 @@ mod tests {
         for (key, passphrase, words) in [
             (encrypted.clone(), None, "no passphrase is named"),
             (encrypted, Some(&wrong), "check its passphrase"),
+            (padded, Some(&right), "check its passphrase"),
             ("canary".into(), None, "no private key that can be read"),
             (pem("RSA PRIVATE KEY", b"canary"), None, "no private key that can be read"),
             (
