@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::client::{ApiProblem, Turns};
 use crate::events::Events;
+use crate::status;
 
 /// How often something is read and decided anew that somebody else changes at the same time.
 const TRIES: usize = 5;
@@ -128,12 +129,12 @@ impl ClusterCopies {
         };
         // As an object of any form: the answer is the object itself, which may not be of the form we know.
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-        let (name, params, patch) = (&copier.id.name, PatchParams::default(), Patch::Merge(patch));
-        let turns = self.turns(copier);
+        let (name, turns) = (&copier.id.name, self.turns(copier));
         if is_status {
-            turns.run(async || api.patch_status(name, &params, &patch).await).await?;
+            turns.run(async || status::patch(&api, name, &patch).await).await?;
         } else {
-            turns.run(async || api.patch(name, &params, &patch).await).await?;
+            let patch = Patch::Merge(patch);
+            turns.run(async || api.patch_metadata(name, &PatchParams::default(), &patch).await).await?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::client::Turns;
 use crate::events::Events;
+use crate::status;
 
 /// Statuses and events of a cluster.
 pub struct ClusterJournal {
@@ -35,11 +36,10 @@ impl ClusterJournal {
 impl Journal for ClusterJournal {
     async fn status(&self, es: &ExternalSecret, status: &ExternalSecretStatus) -> Result<Option<String>, Problem> {
         // With the UID, so that an object which took the place of this one is not told what is not so.
-        let patch = Patch::Merge(json!({"metadata": {"uid": es.metadata.uid}, "status": changed(es, status)}));
+        let patch = json!({"metadata": {"uid": es.metadata.uid}, "status": changed(es, status)});
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        let written =
-            self.turns(es).run(async || self.api(es).patch_status(name, &PatchParams::default(), &patch).await).await?;
-        Ok(written.metadata.resource_version)
+        let written = self.turns(es).run(async || status::patch(&self.api(es), name, &patch).await).await?;
+        Ok(written.resource_version)
     }
 
     async fn finalizers(&self, es: &ExternalSecret, finalizers: &[String]) -> Result<(), Problem> {

@@ -3,7 +3,7 @@
 //! Modules, in reading order: [`connection`] the way to it, [`problem`] what goes wrong, in our own words, [`leader`]
 //! which replica works, [`division`] and [`shards`] where several do, [`turns`] how many requests go at once, [`client`] objects that zero themselves, [`pages`] lists;
 //! [`reads`] that are shared, [`objects`] what is referred to, [`target`] what is written, [`copies`] what is
-//! written for ClusterExternalSecrets and ClusterPushSecrets, [`events`], [`states`] of generators, [`journal`] and [`notices`] what is told, [`push`] what PushSecrets need,
+//! written for ClusterExternalSecrets and ClusterPushSecrets, [`events`], [`states`] of generators, [`status`] how one is written, [`journal`] and [`notices`] what is told, [`push`] what PushSecrets need,
 //! [`reviews`] who may read what we serve, [`pairs`] of sealing keys, [`sealed_secrets`] what is written and told of SealedSecrets,
 //! [`workloads`] what restarts for Secrets that changed.
 
@@ -23,6 +23,7 @@ pub mod target;
 pub mod copies;
 pub mod events;
 pub mod states;
+pub mod status;
 pub mod journal;
 pub mod notices;
 pub mod push;

@@ -7,11 +7,12 @@ use keyferry_crds::{ClusterSecretStore, Condition, SecretStore, SecretStoreStatu
 use keyferry_sync::ports::{Notices, Problem};
 use keyferry_sync::record::Note;
 use keyferry_sync::store::Store;
-use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta};
 use serde_json::json;
 
 use crate::client::Turns;
 use crate::events::Events;
+use crate::status;
 
 /// Seconds between attempts to tell an object why its spec is not read.
 const TELLING: [u64; 5] = [1, 4, 15, 60, 60];
@@ -31,18 +32,12 @@ impl ClusterNotices {
         self.turns.of(namespace.map_or("", String::as_str))
     }
 
-    async fn patch_status(&self, store: &Store, status: &SecretStoreStatus) -> kube::Result<()> {
-        let patch = Patch::Merge(json!({"metadata": {"uid": store.uid()}, "status": status}));
-        let (client, name, params) = (self.client.clone(), &store.id.name, PatchParams::default());
+    async fn patch_status(&self, store: &Store, status: &SecretStoreStatus) -> kube::Result<ObjectMeta> {
+        let patch = json!({"metadata": {"uid": store.uid()}, "status": status});
+        let (client, name) = (self.client.clone(), &store.id.name);
         match &store.id.namespace {
-            Some(namespace) => {
-                let api: Api<SecretStore> = Api::namespaced(client, namespace);
-                api.patch_status(name, &params, &patch).await.map(drop)
-            }
-            None => {
-                let api: Api<ClusterSecretStore> = Api::all(client);
-                api.patch_status(name, &params, &patch).await.map(drop)
-            }
+            Some(namespace) => status::patch(&Api::<SecretStore>::namespaced(client, namespace), name, &patch).await,
+            None => status::patch(&Api::<ClusterSecretStore>::all(client), name, &patch).await,
         }
     }
 }
@@ -51,7 +46,8 @@ impl ClusterNotices {
 impl Notices for ClusterNotices {
     async fn status(&self, store: &Store, status: &SecretStoreStatus) -> Result<(), Problem> {
         let turns = self.turns(store.id.namespace.as_ref());
-        Ok(turns.run(async || self.patch_status(store, status).await).await?)
+        turns.run(async || self.patch_status(store, status).await).await?;
+        Ok(())
     }
 
     fn note(&self, store: &Store, note: Note) {
@@ -74,8 +70,8 @@ impl Notices for ClusterNotices {
             let told = turns.run(async || {
                 // By its resourceVersion: the object may have been mended since, and synced.
                 let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
-                let patch = Patch::Merge(json!({"metadata": seen, "status": {"conditions": conditions}}));
-                api.patch_status(&name, &PatchParams::default(), &patch).await
+                let patch = json!({"metadata": seen, "status": {"conditions": conditions}});
+                status::patch(&api, &name, &patch).await
             });
             let Err(problem) = told.await else { return };
             tracing::warn!(namespace = metadata.namespace, name, %problem, "could not write the status");

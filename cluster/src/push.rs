@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::client::{ApiProblem, LiveSecret};
 use crate::journal::ClusterJournal;
 use crate::objects::ClusterObjects;
+use crate::status;
 
 /// How many Secrets are read at once: each may hold a MiB, and is there several times while it is decoded.
 const PAGE: u32 = 8;
@@ -115,12 +116,11 @@ impl Journal for ClusterJournal {
             leave_out(&json(before), &mut status);
         }
         // With the UID, so that an object which took the place of this one is not told what is not so.
-        let patch = Patch::Merge(json!({"metadata": {"uid": ps.metadata.uid}, "status": status}));
+        let patch = json!({"metadata": {"uid": ps.metadata.uid}, "status": status});
         let name = ps.metadata.name.as_deref().unwrap_or_default();
         let turns = self.turns.of(ps.metadata.namespace.as_deref().unwrap_or_default());
-        let written =
-            turns.run(async || self.pushes(ps).patch_status(name, &PatchParams::default(), &patch).await).await?;
-        Ok(written.metadata.resource_version)
+        let written = turns.run(async || status::patch(&self.pushes(ps), name, &patch).await).await?;
+        Ok(written.resource_version)
     }
 
     async fn finalizers(&self, ps: &PushSecret, finalizers: &[String]) -> Result<(), Problem> {

@@ -14,13 +14,14 @@ use keyferry_sync::record::Note;
 use keyferry_sync::settings::Adopt;
 use keyferry_sync::told::Told;
 use kube::Resource;
-use kube::api::{Api, Patch, PatchParams, Preconditions};
+use kube::api::{Api, Preconditions};
 use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::client::{LiveSecret, Turns};
 use crate::events::Events;
+use crate::status;
 use crate::target::desired::{self, desired_as};
 use crate::target::ownership::{Desired, OwnedFields};
 use crate::target::rotation::{Clock, Rotations};
@@ -116,10 +117,10 @@ impl Journal for SealedSecrets {
             "observedGeneration": es.metadata.generation.unwrap_or_default(),
             "conditions": conditions(status),
         });
-        let patch = Patch::Merge(json!({"metadata": {"uid": es.metadata.uid}, "status": told}));
+        let patch = json!({"metadata": {"uid": es.metadata.uid}, "status": told});
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        let written = turns.run(async || api.patch_status(name, &PatchParams::default(), &patch).await).await?;
-        Ok(written.metadata.resource_version)
+        let written = turns.run(async || status::patch(&api, name, &patch).await).await?;
+        Ok(written.resource_version)
     }
 
     /// None is ever wanted: its Secret goes with it.

@@ -6,10 +6,9 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
-use crate::condition::{self, Condition};
+use crate::condition::Condition;
 use crate::duration::{self, NotADuration};
 use crate::lenient::{self, words};
-use crate::names;
 use crate::resource::kind;
 
 /// What [`ExternalSecretSpec::refresh_interval`] is where nobody set it; also the schema's default.
@@ -32,11 +31,6 @@ impl ExternalSecret {
     /// The kind of the target, where it is not a Secret.
     pub fn target_manifest(&self) -> Option<&Manifest> {
         self.spec.target.manifest.as_ref().filter(|manifest| !manifest.is_secret())
-    }
-
-    /// The Ready condition as last written.
-    pub fn ready(&self) -> Option<&Condition> {
-        condition::find(&self.status.as_ref()?.conditions, names::CONDITION_READY)
     }
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::condition::{self, Condition};
+use crate::condition::Condition;
 use crate::duration::{self, NotADuration};
 use crate::external_secret::{
     DEFAULT_REFRESH_INTERVAL, GeneratorRef, RewriteRegexp, RewriteTransform, StoreKind, Template,
@@ -19,13 +19,6 @@ use crate::resource::kind;
 kind! {
     /// Writes what Secrets hold into stores.
     PushSecret, "pushsecrets", kube_core::NamespaceResourceScope, PushSecretSpec, PushSecretStatus, names::PUSH_VERSION
-}
-
-impl PushSecret {
-    /// The Ready condition as last written.
-    pub fn ready(&self) -> Option<&Condition> {
-        condition::find(&self.status.as_ref()?.conditions, names::CONDITION_READY)
-    }
 }
 
 /// What to write where, and how often to look.

@@ -29,6 +29,11 @@ macro_rules! kind {
                 let metadata = kube_core::ObjectMeta { name: Some(name.to_owned()), ..Default::default() };
                 Self { metadata, spec, status: None }
             }
+
+            /// The Ready condition as last written.
+            pub fn ready(&self) -> Option<&crate::condition::Condition> {
+                crate::condition::find(&self.status.as_ref()?.conditions, crate::names::CONDITION_READY)
+            }
         }
 
         impl serde::Serialize for $kind {

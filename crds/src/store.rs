@@ -9,10 +9,9 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::condition::{self, Condition};
+use crate::condition::Condition;
 use crate::duration::{self, NotADuration};
 use crate::lenient::{self, words};
-use crate::names;
 use crate::resource::kind;
 
 kind! {
@@ -23,20 +22,6 @@ kind! {
 kind! {
     /// A place where secrets are kept, for the namespaces that its conditions let in.
     ClusterSecretStore, "clustersecretstores", kube_core::ClusterResourceScope, SecretStoreSpec, SecretStoreStatus
-}
-
-impl SecretStore {
-    /// The Ready condition as last written.
-    pub fn ready(&self) -> Option<&Condition> {
-        condition::find(&self.status.as_ref()?.conditions, names::CONDITION_READY)
-    }
-}
-
-impl ClusterSecretStore {
-    /// The Ready condition as last written.
-    pub fn ready(&self) -> Option<&Condition> {
-        condition::find(&self.status.as_ref()?.conditions, names::CONDITION_READY)
-    }
 }
 
 /// Where secrets are kept, and how to get in.

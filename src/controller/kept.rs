@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use keyferry_crds::Condition;
 use keyferry_limits::{LARGE_OBJECTS, LARGE_OBJECTS_SHARE, Limit, NAMESPACE_OBJECTS};
 use keyferry_sync::dependency::{Name, name_of};
 use kube::Resource;
@@ -28,12 +29,14 @@ pub struct Refused {
     pub metadata: Box<ObjectMeta>,
     /// The limit that it met; `None` where it does not decode.
     pub limit: Option<&'static Limit>,
+    /// Its Ready condition, where that could be read: what it says need not be written again.
+    pub ready: Option<Condition>,
 }
 
 impl From<ObjectMeta> for Refused {
     /// What does not decode.
     fn from(metadata: ObjectMeta) -> Self {
-        Self { metadata: Box::new(metadata), limit: None }
+        Self { metadata: Box::new(metadata), limit: None, ready: None }
     }
 }
 
@@ -79,7 +82,11 @@ impl Bytes {
 
 impl Kept {
     /// Takes what a watch tells: refused is what does not decode, or is more than there is room for.
-    pub fn take<K>(&self, update: Update<DeserializeGuard<K>>) -> Update<Result<K, Refused>>
+    pub fn take<K>(
+        &self,
+        update: Update<DeserializeGuard<K>>,
+        ready: fn(&K) -> Option<&Condition>,
+    ) -> Update<Result<K, Refused>>
     where
         K: Resource + Serialize + 'static,
     {
@@ -89,7 +96,10 @@ impl Kept {
                 let limit = self.lock().put(kind, &name_of(object.meta()), size(&object));
                 Update::Put(match limit {
                     None => Ok(object),
-                    limit => Err(Refused { metadata: Box::new(object.meta().clone()), limit }),
+                    limit => {
+                        let (metadata, ready) = (Box::new(object.meta().clone()), ready(&object).cloned());
+                        Err(Refused { metadata, limit, ready })
+                    }
                 })
             }
             Update::Put(Err(refused)) => {

@@ -1,7 +1,7 @@
 //! Tests of the loop: what is looked at, when, and what is not.
 
 use jiff::SignedDuration;
-use keyferry_crds::{ExternalSecret, Manifest};
+use keyferry_crds::{Condition, ExternalSecret, Manifest};
 use keyferry_sync::dependency::{Dependency, Kind, Name};
 use keyferry_sync::look::{Look, Seen};
 use keyferry_sync::ports::Problem;
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::change::Target;
 use super::rig::{Answer, HOUR, Options, Rig, set_clock};
 use super::samples::{
-    at, cluster_store, es, gone, gone_object, gone_store, name, put, put_namespace, put_object, put_store,
+    at, cluster_store, es, gone, gone_object, gone_store, name, put, put_namespace, put_object, put_store, put_told,
     put_undecodable, store,
 };
 use super::subject::LOOKS_AT_ONCE;
@@ -620,6 +620,13 @@ async fn one_that_does_not_decode_is_told_once_for_each_spec() {
     rig.list(&EXTERNAL_SECRETS, &[][..]);
     rig.tell(put_undecodable("e", 5));
     rig.expect(["undecodable e"]).await;
+    // Who comes finds what was told, and does not write it again.
+    let told = rig.told_undecodable();
+    let mut other = at_work().await;
+    other.tell(put_told("e", 5, Some(told.clone())));
+    other.expect([]).await;
+    other.tell(put_told("e", 6, Some(Condition { message: None, ..told })));
+    other.expect(["undecodable e"]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -116,6 +116,8 @@ pub(super) struct World {
     /// What waits for a store that never answers.
     hanging: HashSet<String>,
     refused: HashMap<String, Refused>,
+    /// What was last told of what does not decode.
+    conditions: Vec<Condition>,
     /// The Secret that a store logs in with, and its revision.
     logins: HashMap<String, (String, &'static str)>,
     /// The revisions at which looks find template sources of which no watch has told.
@@ -443,6 +445,11 @@ impl Rig {
         self.world().statuses.get(store).cloned().unwrap_or_default()
     }
 
+    /// What was last told of what does not decode.
+    pub fn told_undecodable(&self) -> Condition {
+        self.world().conditions[0].clone()
+    }
+
     /// The reason and message of the condition of a store.
     pub fn condition(&self, store: &str) -> (String, String) {
         let status = self.statuses(store).pop().expect("a status was written");
@@ -586,7 +593,9 @@ impl Notices for Ports {
     async fn set_conditions(&self, _: &ApiResource, metadata: ObjectMeta, conditions: Vec<Condition>) {
         let told = conditions[0].message.clone().unwrap();
         assert!(told.contains("externalsecret.spec"), "{told}");
-        self.world().log.push(format!("undecodable {}", metadata.name.unwrap()));
+        let mut world = self.world();
+        world.log.push(format!("undecodable {}", metadata.name.unwrap()));
+        world.conditions = conditions;
     }
 }
 

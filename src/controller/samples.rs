@@ -1,6 +1,6 @@
 //! Objects for tests of the controller, and what a watch tells of them. All are in the namespace `ns`.
 
-use keyferry_crds::{ClusterExternalSecret, ClusterSecretStore, ExternalSecret, SecretStore};
+use keyferry_crds::{ClusterExternalSecret, ClusterSecretStore, Condition, ExternalSecret, SecretStore};
 use keyferry_provider_core::{Error, ErrorKind};
 use keyferry_sync::copies::Copier;
 use keyferry_sync::data::StringMap;
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::change::Change;
 use super::index::{Item, SubjectKind};
+use super::kept;
 use super::relist::Update;
 use super::subject::Told;
 
@@ -68,8 +69,14 @@ pub fn put(es: ExternalSecret) -> Change {
 
 /// An ExternalSecret is there, and does not decode.
 pub fn put_undecodable(name: &str, generation: i64) -> Change {
+    put_told(name, generation, None)
+}
+
+/// The same, where it is known what its condition says.
+pub fn put_told(name: &str, generation: i64, ready: Option<Condition>) -> Change {
     let metadata = metadata(name, generation);
-    let told = Told::<()> { name: name_of(&metadata), object: Err(metadata.into()) };
+    let refused = kept::Refused { ready, ..metadata.clone().into() };
+    let told = Told::<()> { name: name_of(&metadata), object: Err(refused) };
     Change::Subject(SubjectKind::ExternalSecret, Update::Put(told.pass_on()))
 }
 

@@ -146,10 +146,14 @@ impl Subject for Stores {
         Vec::new()
     }
 
-    fn put(&mut self, name: &Name, store: Store, shared: &mut Shared) {
+    fn put(&mut self, name: &Name, mut store: Store, shared: &mut Shared) {
         let id = store.id.clone();
         let before = shared.stores.remove(&id);
         let same = before.as_ref().filter(|(before, _)| have_same_spec(before, &store));
+        if let Some((before, _)) = same.filter(|_| store.spec.is_err() && store.status.conditions.is_empty()) {
+            // Of what does not decode nobody can read what its status says: what was written is there.
+            store.status = before.status.clone();
+        }
         let is_changed = same.is_none();
         let known = same.map_or(Readiness::Unchecked, |(_, readiness)| readiness.clone());
         let checked = self.checks(&store, shared);
@@ -333,7 +337,8 @@ impl Checks {
             let own = store.spec.as_ref().ok().and_then(|spec| spec.refresh_every().ok().flatten());
             later(now, own.unwrap_or(self.every).max(SHORTEST))
         } else {
-            later(now, again)
+            // What is refused as it is stays so until it changes.
+            later(now, if store.spec.is_err() { LONGEST } else { again })
         };
         let (mut written, has_failed) = (None, !verdict.ready && !verdict.is_unknown());
         if status != store.status {

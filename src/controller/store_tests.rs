@@ -93,6 +93,33 @@ async fn a_provider_that_nobody_maintains_is_told_of_unless_that_is_wanted() {
     assert_eq!(rig.notes(), ["Valid"]);
 }
 
+/// Whoever writes large ones would have each written again with each check, and all of that told to all who watch.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_refused_as_it_is_is_told_once_and_checked_seldom() {
+    let mut rig = at_work().await;
+    let metadata = store("s", 1, json!({})).metadata;
+    rig.refuse("s", Some(locked_out()));
+    rig.tell(put_store(Store::undecodable(metadata.clone())));
+    rig.expect(["check s"]).await;
+    // What the watch tells of the status that was written does not decode either.
+    rig.tell(put_store(Store::undecodable(metadata.clone())));
+    rig.pass(LONGEST - SECOND).await;
+    rig.expect([]).await;
+    for _ in 0..2 {
+        rig.pass(LONGEST).await;
+        rig.expect(["check s"]).await;
+        rig.tell(put_store(Store::undecodable(metadata.clone())));
+    }
+    assert_eq!((rig.statuses("s").len(), rig.notes().len()), (1, 1));
+    // And who starts finds that it was told.
+    let ready = rig.statuses("s").remove(0).conditions.pop();
+    let mut other = at_work().await;
+    other.refuse("s", Some(locked_out()));
+    other.tell(put_store(Store::refused(metadata, "no room".to_owned(), ready)));
+    other.expect(["check s"]).await;
+    assert_eq!(other.statuses("s").len(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_that_fails_is_checked_ever_more_rarely_until_it_changes() {
     let mut rig = at_work().await;

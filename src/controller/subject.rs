@@ -362,7 +362,7 @@ impl<S: Subject> Tended<S> {
         };
         let is_told = self.refused.get(&name).is_some_and(is_same);
         self.remove(&name, shared);
-        self.refused.insert(name.clone(), Refused { metadata: Box::new(metadata), limit: refused.limit });
+        self.refused.insert(name.clone(), Refused { metadata: Box::new(metadata), ..refused });
         if !is_told {
             let kind = self.subject.resource().kind;
             match refused.limit {
@@ -377,7 +377,7 @@ impl<S: Subject> Tended<S> {
     }
 
     fn tell_refused(&self, name: &Name, shared: &Shared) {
-        let Some(Refused { metadata, limit }) = self.refused.get(name).cloned() else { return };
+        let Some(Refused { metadata, limit, ready }) = self.refused.get(name).cloned() else { return };
         let Some(lead) = shared.shards.lead(self.shard(name, &shared.shards)).cloned() else { return };
         let (resource, mut conditions) = (self.subject.resource(), Vec::new());
         let message = told::Told::without_values(match limit {
@@ -388,7 +388,11 @@ impl<S: Subject> Tended<S> {
                 resource.kind.to_lowercase()
             ),
         });
+        conditions.extend(ready.clone());
         record::set_ready(&mut conditions, false, self.subject.reason_undecodable(), message, (shared.now)());
+        if conditions.first() == ready.as_ref() {
+            return;
+        }
         let notices = shared.notices.clone();
         tokio::spawn(lead.over(async move { notices.set_conditions(&resource, *metadata, conditions).await }));
     }

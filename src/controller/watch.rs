@@ -14,8 +14,8 @@ use keyferry_cluster::sealed_secrets::SealedSecret;
 use keyferry_cluster::target::kinds::Kinds;
 use keyferry_cluster::target::{desired, rotation};
 use keyferry_crds::{
-    ClusterExternalSecret, ClusterPushSecret, ClusterSecretStore, ExternalSecret, GeneratorState, PushSecret,
-    SecretStore, names,
+    ClusterExternalSecret, ClusterPushSecret, ClusterSecretStore, Condition, ExternalSecret, GeneratorState,
+    PushSecret, SecretStore, names,
 };
 use keyferry_sync::copies::{Copier, CopierKind, Seen};
 use keyferry_sync::dependency::{Dependency, Kind, name_of, version};
@@ -71,10 +71,10 @@ impl Watches for ClusterWatches {
     fn looked_after(&self) -> Vec<(List, Changes)> {
         let mut all = vec![
             (List::Subject(SubjectKind::ExternalSecret), self.external_secrets()),
-            (List::Subject(SubjectKind::SecretStore), self.follow(self.keep(secret_store))),
+            (List::Subject(SubjectKind::SecretStore), self.follow(self.keep(secret_store, SecretStore::ready))),
         ];
         if self.pushes {
-            all.push((List::Subject(SubjectKind::PushSecret), self.follow(self.keep(push_secret))));
+            all.push((List::Subject(SubjectKind::PushSecret), self.follow(self.keep(push_secret, PushSecret::ready))));
         }
         if self.generator_states {
             // Clusters without this kind have nothing to revoke: nobody waits for its list.
@@ -86,7 +86,7 @@ impl Watches for ClusterWatches {
             all.push((List::Subject(SubjectKind::SealedSecret), follow_where_there(sealed, sealed_secret)));
         }
         if self.cluster_stores {
-            let stores = follow(self.whole(), self.keep(cluster_store));
+            let stores = follow(self.whole(), self.keep(cluster_store, ClusterSecretStore::ready));
             all.push((List::Subject(SubjectKind::ClusterSecretStore), stores));
         }
         for kind in &self.copiers {
@@ -181,7 +181,7 @@ impl ClusterWatches {
         let watch = move || {
             let (kept, again) = (kept.clone(), again.clone());
             let parts = apis.iter().cloned().map(whole).collect();
-            let told = follow(parts, move |update| external_secret(kept.take::<ExternalSecret>(update)));
+            let told = follow(parts, move |update| external_secret(kept.take(update, ExternalSecret::ready)));
             told.take_until(async move { again.notified().await })
         };
         stream::repeat_with(watch).flatten().boxed()
@@ -191,11 +191,11 @@ impl ClusterWatches {
     fn copiers(&self, kind: CopierKind) -> Vec<(List, Changes)> {
         match kind {
             CopierKind::ClusterExternalSecret => {
-                let copiers = follow(self.whole(), self.keep(cluster_external_secret));
+                let copiers = follow(self.whole(), self.keep(cluster_external_secret, ClusterExternalSecret::ready));
                 vec![(List::Subject(SubjectKind::ClusterExternalSecret), copiers)]
             }
             CopierKind::ClusterPushSecret => {
-                let copiers = follow(self.whole(), self.keep(cluster_push_secret));
+                let copiers = follow(self.whole(), self.keep(cluster_push_secret, ClusterPushSecret::ready));
                 let mut all = vec![(List::Subject(SubjectKind::ClusterPushSecret), copiers)];
                 if !self.pushes {
                     all.push((List::PushSecrets, follow(self.whole(), push_copy)));
@@ -209,12 +209,13 @@ impl ClusterWatches {
     fn keep<K>(
         &self,
         change: fn(Update<Result<K, Refused>>) -> Change,
+        ready: fn(&K) -> Option<&Condition>,
     ) -> impl Fn(Update<DeserializeGuard<K>>) -> Change + Send + 'static
     where
         K: Resource + Serialize + 'static,
     {
         let kept = self.kept.clone();
-        move |update| change(kept.take(update))
+        move |update| change(kept.take(update, ready))
     }
 
     fn follow<K>(&self, change: impl Fn(Update<K>) -> Change + Send + 'static) -> Changes
@@ -289,9 +290,9 @@ fn sealed_secret(update: Update<PartialObjectMeta<SealedSecret>>) -> Change {
 
 /// A store that is not taken is one that can't be used: that says its condition, and those of its users.
 fn store<K>(taken: Result<K, Refused>, of: fn(K) -> Store) -> Told<Own> {
-    let refused = |Refused { metadata, limit }| match limit {
+    let refused = |Refused { metadata, limit, ready }| match limit {
         None => Store::undecodable(*metadata),
-        Some(limit) => Store::refused(*metadata, format!("there is no room for it: {limit}")),
+        Some(limit) => Store::refused(*metadata, format!("there is no room for it: {limit}"), ready),
     };
     let store = taken.map_or_else(refused, of);
     Told { name: name_of(&store.metadata), object: Ok(store) }.pass_on()

@@ -80,12 +80,13 @@ impl Store {
     pub fn undecodable(metadata: ObjectMeta) -> Self {
         let message =
             "the spec is not of the form that the CustomResourceDefinition gives: compare it with `kubectl explain`";
-        Self::refused(metadata, message.to_owned())
+        Self::refused(metadata, message.to_owned(), None)
     }
 
-    /// From an object that is not used, and why.
-    pub fn refused(metadata: ObjectMeta, why: String) -> Self {
-        Self::new(metadata, Err(why), None)
+    /// From an object that is not used, and why; with its Ready condition, where that is known.
+    pub fn refused(metadata: ObjectMeta, why: String, ready: Option<Condition>) -> Self {
+        let conditions = ready.into_iter().collect();
+        Self::new(metadata, Err(why), Some(SecretStoreStatus { conditions, ..SecretStoreStatus::default() }))
     }
 
     fn new(metadata: ObjectMeta, spec: Result<SecretStoreSpec, String>, status: Option<SecretStoreStatus>) -> Self {
