@@ -1,5 +1,6 @@
 //! The port for what is told of stores, and of objects that do not decode, over the API server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,21 +14,29 @@ use serde_json::json;
 use crate::client::Turns;
 use crate::events::Events;
 use crate::status;
+use crate::turns::Lanes;
 
 /// Seconds between attempts to tell an object why its spec is not read.
 const TELLING: [u64; 5] = [1, 4, 15, 60, 60];
 
+/// How many of what is refused are told so at once, one of each namespace: they may be hundreds, of a MiB each, which takes an
+/// API server a tenth of a second, and whoever watches hears of them one after another.
+const REFUSED: usize = 2;
+
 /// Statuses and events of a cluster.
 pub struct ClusterNotices {
-    /// The client.
-    pub client: kube::Client,
-    /// Where events go.
-    pub events: Events,
-    /// How many requests go out at once: all stores are checked when we start.
-    pub turns: Turns,
+    client: kube::Client,
+    events: Events,
+    turns: Turns,
+    refused: Arc<Lanes>,
 }
 
 impl ClusterNotices {
+    /// In the cluster of this client; `turns` say how many requests go out at once: all stores are checked when we start.
+    pub fn new(client: kube::Client, events: Events, turns: Turns) -> Self {
+        Self { client, events, turns, refused: Lanes::with_reserve(REFUSED) }
+    }
+
     fn turns(&self, namespace: Option<&String>) -> Turns {
         self.turns.of(namespace.map_or("", String::as_str))
     }
@@ -46,6 +55,10 @@ impl ClusterNotices {
 impl Notices for ClusterNotices {
     async fn status(&self, store: &Store, status: &SecretStoreStatus) -> Result<(), Problem> {
         let turns = self.turns(store.id.namespace.as_ref());
+        let _turn = match store.spec {
+            Ok(_) => None,
+            Err(_) => Some(self.refused.acquire(turns.lane()).await),
+        };
         turns.run(async || self.patch_status(store, status).await).await?;
         Ok(())
     }
@@ -67,13 +80,16 @@ impl Notices for ClusterNotices {
         };
         let turns = self.turns(metadata.namespace.as_ref());
         for wait in TELLING {
+            let turn = self.refused.acquire(turns.lane()).await;
             let told = turns.run(async || {
                 // By its resourceVersion: the object may have been mended since, and synced.
                 let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
                 let patch = json!({"metadata": seen, "status": {"conditions": conditions}});
                 status::patch(&api, &name, &patch).await
             });
-            let Err(problem) = told.await else { return };
+            let told = told.await;
+            drop(turn);
+            let Err(problem) = told else { return };
             tracing::warn!(namespace = metadata.namespace, name, %problem, "could not write the status");
             if problem.is_not_found() {
                 return;
@@ -92,7 +108,6 @@ impl Notices for ClusterNotices {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use axum::Router;
@@ -128,11 +143,8 @@ mod tests {
         let busy = Arc::new(Busy::default());
         let server = busy.clone();
         let client = kube::Client::new(Router::new().fallback(move |_: Request| server.clone().serve()), "ns");
-        let notices = ClusterNotices {
-            events: Events::start(client.clone(), || jiff::Timestamp::UNIX_EPOCH, Lead::always()),
-            turns: Turns::new(3, Lead::always()),
-            client,
-        };
+        let events = Events::start(client.clone(), || jiff::Timestamp::UNIX_EPOCH, Lead::always());
+        let notices = ClusterNotices::new(client, events, Turns::new(3, Lead::always()));
         let store = |n: usize| {
             let mut store = SecretStore::new(&format!("s{n}"), keyferry_crds::SecretStoreSpec::default());
             store.metadata.namespace = Some("ns".to_owned());
@@ -145,7 +157,14 @@ mod tests {
         assert_eq!((busy.all.load(Ordering::SeqCst), busy.most.load(Ordering::SeqCst)), (50, 3));
         let kind = ApiResource::erase::<SecretStore>(&());
         let undecodable = stores.iter().map(|store| notices.set_conditions(&kind, store.metadata.clone(), Vec::new()));
+        // Of those that are refused one, and another namespace's beside it.
+        busy.most.store(0, Ordering::SeqCst);
         join_all(undecodable).await;
-        assert_eq!((busy.all.load(Ordering::SeqCst), busy.most.load(Ordering::SeqCst)), (100, 3));
+        assert_eq!((busy.all.load(Ordering::SeqCst), busy.most.load(Ordering::SeqCst)), (100, 1));
+        let of = |n: usize| ObjectMeta { namespace: Some(format!("ns{}", n % 2)), ..stores[n].metadata.clone() };
+        let refused: Vec<Store> = (0..50).map(|n| Store::undecodable(of(n))).collect();
+        let told = join_all(refused.iter().map(|store| notices.status(store, &status))).await;
+        assert!(told.iter().all(Result::is_err));
+        assert_eq!((busy.all.load(Ordering::SeqCst), busy.most.load(Ordering::SeqCst)), (150, 2));
     }
 }

@@ -184,6 +184,11 @@ impl Turns {
         Self { lane: Arc::from(namespace), ..self.clone() }
     }
 
+    /// The lane.
+    pub fn lane(&self) -> &Arc<str> {
+        &self.lane
+    }
+
     /// Waits until there is likely to be room for the requests of one more sync. A request takes kilobytes before it is
     /// sent: thousands of syncs that all have their data at once must not all have begun theirs.
     pub async fn take(&self) -> Permit {

@@ -160,7 +160,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let audit: Arc<dyn Audit> = log.clone();
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns: turns.clone(), events: events.clone() });
     let copies = Arc::new(ClusterCopies { client: client.clone(), turns: turns.clone(), events: events.clone() });
-    let notices = Arc::new(ClusterNotices { client: client.clone(), events, turns });
+    let notices = Arc::new(ClusterNotices::new(client.clone(), events, turns));
     let checks = Arc::new(Checks {
         clients: pool.clone(),
         notices: notices.clone(),
