@@ -112,7 +112,7 @@ fn controller(client: &kube::Client, metrics: &Arc<Metrics>) -> Controller {
     let index = Arc::new(Index::default());
     let (news, nothing) = (mpsc::unbounded_channel().0, Arc::new(|_: &str| None));
     let pool = Pool::new(Arc::new(ports), index.clone(), metrics.calls(), Rules::default(), nothing, news);
-    let notices = Arc::new(ClusterNotices { client: client.clone(), events, turns });
+    let notices = Arc::new(ClusterNotices::new(client.clone(), events, turns));
     let checks = Arc::new(Checks {
         clients: Arc::new(pool),
         notices: notices.clone(),
