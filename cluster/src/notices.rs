@@ -10,6 +10,7 @@ use keyferry_sync::record::Note;
 use keyferry_sync::store::Store;
 use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::client::Turns;
 use crate::events::Events;
@@ -22,6 +23,13 @@ const TELLING: [u64; 5] = [1, 4, 15, 60, 60];
 /// How many of what is refused are told so at once, one of each namespace: they may be hundreds, of a MiB each, which takes an
 /// API server a tenth of a second, and whoever watches hears of them one after another.
 const REFUSED: usize = 2;
+
+/// How many times as long as a write took it is waited before the next of them: what takes long is large, or written to an API
+/// server that is busy.
+const REST: u32 = 4;
+
+/// How long at most.
+const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// Statuses and events of a cluster.
 pub struct ClusterNotices {
@@ -41,6 +49,19 @@ impl ClusterNotices {
         self.turns.of(namespace.map_or("", String::as_str))
     }
 
+    /// Writes to what is refused when it is this namespace's turn.
+    async fn in_turn<T>(&self, namespace: &Arc<str>, write: impl Future<Output = T>) -> T {
+        let turn = self.refused.acquire(namespace).await;
+        let begun = Instant::now();
+        let written = write.await;
+        let rest = (begun.elapsed() * REST).min(LONGEST_REST);
+        tokio::spawn(async move {
+            tokio::time::sleep(rest).await;
+            drop(turn);
+        });
+        written
+    }
+
     async fn patch_status(&self, store: &Store, status: &SecretStoreStatus) -> kube::Result<ObjectMeta> {
         let patch = json!({"metadata": {"uid": store.uid()}, "status": status});
         let (client, name) = (self.client.clone(), &store.id.name);
@@ -55,11 +76,11 @@ impl ClusterNotices {
 impl Notices for ClusterNotices {
     async fn status(&self, store: &Store, status: &SecretStoreStatus) -> Result<(), Problem> {
         let turns = self.turns(store.id.namespace.as_ref());
-        let _turn = match store.spec {
-            Ok(_) => None,
-            Err(_) => Some(self.refused.acquire(turns.lane()).await),
-        };
-        turns.run(async || self.patch_status(store, status).await).await?;
+        let write = turns.run(async || self.patch_status(store, status).await);
+        match store.spec {
+            Ok(_) => write.await,
+            Err(_) => self.in_turn(turns.lane(), write).await,
+        }?;
         Ok(())
     }
 
@@ -80,16 +101,13 @@ impl Notices for ClusterNotices {
         };
         let turns = self.turns(metadata.namespace.as_ref());
         for wait in TELLING {
-            let turn = self.refused.acquire(turns.lane()).await;
-            let told = turns.run(async || {
+            let write = turns.run(async || {
                 // By its resourceVersion: the object may have been mended since, and synced.
                 let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
                 let patch = json!({"metadata": seen, "status": {"conditions": conditions}});
                 status::patch(&api, &name, &patch).await
             });
-            let told = told.await;
-            drop(turn);
-            let Err(problem) = told else { return };
+            let Err(problem) = self.in_turn(turns.lane(), write).await else { return };
             tracing::warn!(namespace = metadata.namespace, name, %problem, "could not write the status");
             if problem.is_not_found() {
                 return;
@@ -157,14 +175,17 @@ mod tests {
         assert_eq!((busy.all.load(Ordering::SeqCst), busy.most.load(Ordering::SeqCst)), (50, 3));
         let kind = ApiResource::erase::<SecretStore>(&());
         let undecodable = stores.iter().map(|store| notices.set_conditions(&kind, store.metadata.clone(), Vec::new()));
-        // Of those that are refused one, and another namespace's beside it.
+        // Of those that are refused one, with a rest after each, and another namespace's beside it.
         busy.most.store(0, Ordering::SeqCst);
         join_all(undecodable).await;
         assert_eq!((busy.all.load(Ordering::SeqCst), busy.most.load(Ordering::SeqCst)), (100, 1));
         let of = |n: usize| ObjectMeta { namespace: Some(format!("ns{}", n % 2)), ..stores[n].metadata.clone() };
         let refused: Vec<Store> = (0..50).map(|n| Store::undecodable(of(n))).collect();
+        let begun = Instant::now();
         let told = join_all(refused.iter().map(|store| notices.status(store, &status))).await;
         assert!(told.iter().all(Result::is_err));
-        assert_eq!((busy.all.load(Ordering::SeqCst), busy.most.load(Ordering::SeqCst)), (150, 2));
+        let took = begun.elapsed();
+        assert!((Duration::from_secs(1)..Duration::from_secs(2)).contains(&took), "{took:?}");
+        assert_eq!(busy.all.load(Ordering::SeqCst), 150);
     }
 }
