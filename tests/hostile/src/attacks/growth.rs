@@ -50,7 +50,8 @@ pub const ATTACKS: &[Attack] = &[
         let secrets = many(100, |n| s.es(n, json!({"dataFrom": [{"extract": {"key": format!("k{n}")}}]})));
         with(s.vault("big"), secrets)
     })
-    .seconds(15)
+    // A core needs four tenths of a second for each.
+    .seconds(40)
     .each(TOO_LARGE),
     Attack::new("big-body-of-all", "the same 15 MiB for 100 ExternalSecrets", |s| {
         let secrets = many(100, |n| s.es(n, json!({"dataFrom": [{"extract": {"key": "k"}}]})));
