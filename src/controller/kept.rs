@@ -30,7 +30,7 @@ pub struct Refused {
     /// The limit that it met; `None` where it does not decode.
     pub limit: Option<&'static Limit>,
     /// Its Ready condition, where that could be read: what it says need not be written again.
-    pub ready: Option<Condition>,
+    pub ready: Option<Box<Condition>>,
 }
 
 impl From<ObjectMeta> for Refused {
@@ -97,7 +97,8 @@ impl Kept {
                 Update::Put(match limit {
                     None => Ok(object),
                     limit => {
-                        let (metadata, ready) = (Box::new(object.meta().clone()), ready(&object).cloned());
+                        let (metadata, ready) =
+                            (Box::new(object.meta().clone()), ready(&object).cloned().map(Box::new));
                         Err(Refused { metadata, limit, ready })
                     }
                 })

@@ -388,9 +388,9 @@ impl<S: Subject> Tended<S> {
                 resource.kind.to_lowercase()
             ),
         });
-        conditions.extend(ready.clone());
+        conditions.extend(ready.as_deref().cloned());
         record::set_ready(&mut conditions, false, self.subject.reason_undecodable(), message, (shared.now)());
-        if conditions.first() == ready.as_ref() {
+        if conditions.first() == ready.as_deref() {
             return;
         }
         let notices = shared.notices.clone();

@@ -292,7 +292,9 @@ fn sealed_secret(update: Update<PartialObjectMeta<SealedSecret>>) -> Change {
 fn store<K>(taken: Result<K, Refused>, of: fn(K) -> Store) -> Told<Own> {
     let refused = |Refused { metadata, limit, ready }| match limit {
         None => Store::undecodable(*metadata),
-        Some(limit) => Store::refused(*metadata, format!("there is no room for it: {limit}"), ready),
+        Some(limit) => {
+            Store::refused(*metadata, format!("there is no room for it: {limit}"), ready.map(|ready| *ready))
+        }
     };
     let store = taken.map_or_else(refused, of);
     Told { name: name_of(&store.metadata), object: Ok(store) }.pass_on()
