@@ -170,6 +170,7 @@ pub async fn acquire<S>(
                 attempt = &mut attempt => attempt,
             }
         };
+        let mut pause = election.retry_period;
         match attempt {
             // An answer that took so long is worth nothing: the next try renews what it finds of us.
             Ok(Attempt::Ours(_, sent)) if sent.elapsed() >= election.renew_deadline => continue,
@@ -177,7 +178,9 @@ pub async fn acquire<S>(
                 lead.renewed(sent, election.renew_deadline);
                 return Ok(leadership(*lease, sent));
             }
-            Ok(Attempt::Theirs(holder)) => {
+            Ok(Attempt::Theirs(holder, until)) => {
+                // Who is gone is not waited for longer than its Lease lasts.
+                pause = pause.min(until.saturating_duration_since(Instant::now()));
                 if told.as_ref() != Some(&holder) {
                     tracing::info!(lease = election.name, holder, "standing by: another process holds the Lease");
                     told = Some(holder);
@@ -191,7 +194,7 @@ pub async fn acquire<S>(
         }
         tokio::select! {
             why = &mut stop => return Err(why),
-            () = sleep(election.retry_period) => {}
+            () = sleep(pause) => {}
         }
     }
 }
@@ -200,8 +203,8 @@ pub async fn acquire<S>(
 pub(crate) enum Attempt {
     /// With when what wrote it was sent.
     Ours(Box<Lease>, Instant),
-    /// Another holds it.
-    Theirs(String),
+    /// Another holds it, until then where nobody renews it.
+    Theirs(String, Instant),
     /// Another wrote it, just now.
     Conflict,
 }
@@ -231,10 +234,10 @@ pub(crate) async fn try_acquire(
 ) -> Result<Attempt, ApiProblem> {
     let parameters = PostParams::default();
     let found = timely(api.get_opt(&election.name)).await?;
-    if let Some((holder, _)) = found.as_ref().and_then(|lease| holder(lease, seen))
+    if let Some((holder, until)) = found.as_ref().and_then(|lease| holder(lease, seen))
         && holder != election.identity
     {
-        return Ok(Attempt::Theirs(holder));
+        return Ok(Attempt::Theirs(holder, until));
     }
     let is_there = found.is_some();
     let named = ObjectMeta { name: Some(election.name.clone()), ..ObjectMeta::default() };

@@ -45,7 +45,10 @@ async fn a_leader_that_stands_still_writes_nothing_once_another_may_lead() {
         sleep(Duration::from_secs(11)).await;
         assert_eq!(lead.check(), Err(ApiProblem::NotLeading), "well before anybody may take it");
     };
+    let before = Instant::now();
     let (second, ()) = tokio::join!(second, watching);
+    let lasts = its.lease_duration..its.lease_duration + Duration::from_millis(100);
+    assert!(lasts.contains(&before.elapsed()), "it does not wait for its next look: {:?}", before.elapsed());
     // It wakes, and learns of it before it sends anything.
     tokio::time::timeout(Duration::from_millis(100), first.hold()).await.expect("it knows by its own clock");
     assert_eq!(lead.check(), Err(ApiProblem::NotLeading));

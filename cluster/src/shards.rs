@@ -324,7 +324,7 @@ impl Shards {
                     self.has_told = has_joined.then_some(taken);
                     return Ok(None);
                 }
-                Attempt::Theirs(holder) => return Ok(Some(holder)),
+                Attempt::Theirs(holder, _) => return Ok(Some(holder)),
                 Attempt::Conflict => {}
             }
         }
@@ -447,7 +447,7 @@ impl Shards {
                     self.ends.spawn(tenure(shard, leadership, given, self.work.clone()));
                     self.publish();
                 }
-                Ok(Attempt::Theirs(_) | Attempt::Conflict) => {}
+                Ok(Attempt::Theirs(..) | Attempt::Conflict) => {}
                 Err(problem) => tracing::warn!(lease = election.name, %problem, "can't get the Lease; trying again"),
             }
         }
