@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::files::rules;
 
 /// How long anything may take. Long, because machines are busy.
-pub const SOON: Duration = Duration::from_secs(180);
+pub const SOON: Duration = Duration::from_secs(300);
 
 /// What stands for `$__rate_interval`: enough scrapes for a rate.
 const RATE_INTERVAL: &str = "20s";
