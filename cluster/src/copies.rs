@@ -127,7 +127,7 @@ impl ClusterCopies {
             CopierKind::ClusterExternalSecret => ApiResource::erase::<ClusterExternalSecret>(&()),
             CopierKind::ClusterPushSecret => ApiResource::erase::<ClusterPushSecret>(&()),
         };
-        // As an object of any form: the answer is the object itself, which may not be of the form we know.
+        // Of any form: only its metadata are read.
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
         let (name, turns) = (&copier.id.name, self.turns(copier));
         if is_status {

@@ -94,7 +94,7 @@ impl Notices for ClusterNotices {
 
     async fn set_conditions(&self, resource: &ApiResource, mut metadata: ObjectMeta, conditions: Vec<Condition>) {
         let name = metadata.name.clone().unwrap_or_default();
-        // As an object of any form: the answer is the object itself, which is not of the form we know.
+        // Of any form: only its metadata are read.
         let api: Api<DynamicObject> = match &metadata.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
             None => Api::all_with(self.client.clone(), resource),
