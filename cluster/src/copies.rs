@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::client::{ApiProblem, Turns};
 use crate::events::Events;
-use crate::status;
+use crate::status::{self, Size};
 
 /// How often something is read and decided anew that somebody else changes at the same time.
 const TRIES: usize = 5;
@@ -131,7 +131,8 @@ impl ClusterCopies {
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
         let (name, turns) = (&copier.id.name, self.turns(copier));
         if is_status {
-            turns.run(async || status::patch(&api, name, &patch).await).await?;
+            // Only who rules the cluster writes them.
+            status::patch(&turns, &api, name, Size::Usual, &patch).await?;
         } else {
             let patch = Patch::Merge(patch);
             turns.run(async || api.patch_metadata(name, &PatchParams::default(), &patch).await).await?;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::client::Turns;
 use crate::events::Events;
-use crate::status;
+use crate::status::{self, Size};
 
 /// Statuses and events of a cluster.
 pub struct ClusterJournal {
@@ -38,7 +38,7 @@ impl Journal for ClusterJournal {
         // With the UID, so that an object which took the place of this one is not told what is not so.
         let patch = json!({"metadata": {"uid": es.metadata.uid}, "status": changed(es, status)});
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        let written = self.turns(es).run(async || status::patch(&self.api(es), name, &patch).await).await?;
+        let written = status::patch(&self.turns(es), &self.api(es), name, Size::of(es), &patch).await?;
         Ok(written.resource_version)
     }
 

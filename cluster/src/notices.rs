@@ -1,6 +1,5 @@
 //! The port for what is told of stores, and of objects that do not decode, over the API server.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,76 +9,47 @@ use keyferry_sync::record::Note;
 use keyferry_sync::store::Store;
 use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta};
 use serde_json::json;
-use tokio::time::Instant;
 
 use crate::client::Turns;
 use crate::events::Events;
-use crate::status;
-use crate::turns::Lanes;
+use crate::status::{self, Size};
 
 /// Seconds between attempts to tell an object why its spec is not read.
 const TELLING: [u64; 5] = [1, 4, 15, 60, 60];
 
-/// How many of what is refused are told so at once, one of each namespace: they may be hundreds, of a MiB each, which takes an
-/// API server a tenth of a second, and whoever watches hears of them one after another.
-const REFUSED: usize = 2;
-
-/// How many times as long as a write took it is waited before the next of them: what takes long is large, or written to an API
-/// server that is busy.
-const REST: u32 = 4;
-
-/// How long at most.
-const LONGEST_REST: Duration = Duration::from_secs(5);
+/// That of what is refused: of what found no room it is known, of what does not decode it may be anything.
+const REFUSED: Size = Size::Large;
 
 /// Statuses and events of a cluster.
 pub struct ClusterNotices {
     client: kube::Client,
     events: Events,
     turns: Turns,
-    refused: Arc<Lanes>,
 }
 
 impl ClusterNotices {
     /// In the cluster of this client; `turns` say how many requests go out at once: all stores are checked when we start.
     pub fn new(client: kube::Client, events: Events, turns: Turns) -> Self {
-        Self { client, events, turns, refused: Lanes::with_reserve(REFUSED) }
+        Self { client, events, turns }
     }
 
     fn turns(&self, namespace: Option<&String>) -> Turns {
         self.turns.of(namespace.map_or("", String::as_str))
-    }
-
-    /// Writes to what is refused when it is this namespace's turn.
-    async fn in_turn<T>(&self, namespace: &Arc<str>, write: impl Future<Output = T>) -> T {
-        let turn = self.refused.acquire(namespace).await;
-        let begun = Instant::now();
-        let written = write.await;
-        let rest = (begun.elapsed() * REST).min(LONGEST_REST);
-        tokio::spawn(async move {
-            tokio::time::sleep(rest).await;
-            drop(turn);
-        });
-        written
-    }
-
-    async fn patch_status(&self, store: &Store, status: &SecretStoreStatus) -> kube::Result<ObjectMeta> {
-        let patch = json!({"metadata": {"uid": store.uid()}, "status": status});
-        let (client, name) = (self.client.clone(), &store.id.name);
-        match &store.id.namespace {
-            Some(namespace) => status::patch(&Api::<SecretStore>::namespaced(client, namespace), name, &patch).await,
-            None => status::patch(&Api::<ClusterSecretStore>::all(client), name, &patch).await,
-        }
     }
 }
 
 #[async_trait]
 impl Notices for ClusterNotices {
     async fn status(&self, store: &Store, status: &SecretStoreStatus) -> Result<(), Problem> {
-        let turns = self.turns(store.id.namespace.as_ref());
-        let write = turns.run(async || self.patch_status(store, status).await);
-        match store.spec {
-            Ok(_) => write.await,
-            Err(_) => self.in_turn(turns.lane(), write).await,
+        let (turns, client) = (self.turns(store.id.namespace.as_ref()), self.client.clone());
+        let (name, size) = (&store.id.name, store.spec.as_ref().map_or(REFUSED, Size::of));
+        let patch = json!({"metadata": {"uid": store.uid()}, "status": status});
+        match &store.id.namespace {
+            Some(namespace) => {
+                let api = Api::<SecretStore>::namespaced(client, namespace);
+                status::patch(&turns, &api, name, size, &patch).await
+            }
+            None => status::patch(&turns, &Api::<ClusterSecretStore>::all(client), name, size, &patch).await,
         }?;
         Ok(())
     }
@@ -101,13 +71,10 @@ impl Notices for ClusterNotices {
         };
         let turns = self.turns(metadata.namespace.as_ref());
         for wait in TELLING {
-            let write = turns.run(async || {
-                // By its resourceVersion: the object may have been mended since, and synced.
-                let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
-                let patch = json!({"metadata": seen, "status": {"conditions": conditions}});
-                status::patch(&api, &name, &patch).await
-            });
-            let Err(problem) = self.in_turn(turns.lane(), write).await else { return };
+            // By its resourceVersion: the object may have been mended since, and synced.
+            let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
+            let patch = json!({"metadata": seen, "status": {"conditions": conditions}});
+            let Err(problem) = status::patch(&turns, &api, &name, REFUSED, &patch).await else { return };
             tracing::warn!(namespace = metadata.namespace, name, %problem, "could not write the status");
             if problem.is_not_found() {
                 return;
@@ -126,6 +93,7 @@ impl Notices for ClusterNotices {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use axum::Router;
@@ -133,6 +101,7 @@ mod tests {
     use axum::http::StatusCode;
     use futures::future::join_all;
     use kube::core::ApiResource;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::leader::Lead;

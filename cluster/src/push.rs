@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::client::{ApiProblem, LiveSecret};
 use crate::journal::ClusterJournal;
 use crate::objects::ClusterObjects;
-use crate::status;
+use crate::status::{self, Size};
 
 /// How many Secrets are read at once: each may hold a MiB, and is there several times while it is decoded.
 const PAGE: u32 = 8;
@@ -119,7 +119,7 @@ impl Journal for ClusterJournal {
         let patch = json!({"metadata": {"uid": ps.metadata.uid}, "status": status});
         let name = ps.metadata.name.as_deref().unwrap_or_default();
         let turns = self.turns.of(ps.metadata.namespace.as_deref().unwrap_or_default());
-        let written = turns.run(async || status::patch(&self.pushes(ps), name, &patch).await).await?;
+        let written = status::patch(&turns, &self.pushes(ps), name, Size::of(ps), &patch).await?;
         Ok(written.resource_version)
     }
 

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::client::{LiveSecret, Turns};
 use crate::events::Events;
-use crate::status;
+use crate::status::{self, Size};
 use crate::target::desired::{self, desired_as};
 use crate::target::ownership::{Desired, OwnedFields};
 use crate::target::rotation::{Clock, Rotations};
@@ -119,7 +119,7 @@ impl Journal for SealedSecrets {
         });
         let patch = json!({"metadata": {"uid": es.metadata.uid}, "status": told});
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        let written = turns.run(async || status::patch(&api, name, &patch).await).await?;
+        let written = status::patch(&turns, &api, name, Size::of(es), &patch).await?;
         Ok(written.resource_version)
     }
 

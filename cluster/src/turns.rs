@@ -3,8 +3,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::leader::Lead;
 use crate::problem::{ApiProblem, timely};
@@ -151,6 +153,16 @@ const READS: usize = 8;
 /// How many pages of such objects are, half of them for one namespace alone.
 const LISTS: usize = 2;
 
+/// How many statuses of large objects are written at once, half of them in one namespace alone: an API server takes a tenth of a
+/// second for each of a MiB, and whoever watches objects of any kind hears of them one after another.
+const LARGE: usize = 2;
+
+/// How many times as long as such a write took it is waited before the next of them.
+const REST: u32 = 4;
+
+/// How long at most.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
 /// How many requests of syncs are under way at once. Requests that wait for a store hold no turn, so that a slow store
 /// delays nobody else's writes. Each is for a namespace, whose lane it is in.
 #[derive(Clone)]
@@ -159,6 +171,7 @@ pub struct Turns {
     syncs: Arc<Lanes>,
     reads: Arc<Lanes>,
     lists: Arc<Lanes>,
+    large: Arc<Lanes>,
     lead: Lead,
     /// Whether whoever asks must lead, too: see [`Lead::over`].
     asks_each: bool,
@@ -170,8 +183,9 @@ impl Turns {
     pub fn new(most: usize, lead: Lead) -> Self {
         // A sync may compute for long while it holds its turn, and one namespace alone gets as many as there are requests.
         let (requests, syncs) = (Lanes::new(most), Lanes::with_reserve(2 * most));
-        let (reads, lists) = (Lanes::with_reserve(READS), Lanes::with_reserve(LISTS));
-        Self { requests, syncs, reads, lists, lead, asks_each: true, lane: Arc::from("") }
+        let (reads, lists, large) =
+            (Lanes::with_reserve(READS), Lanes::with_reserve(LISTS), Lanes::with_reserve(LARGE));
+        Self { requests, syncs, reads, lists, large, lead, asks_each: true, lane: Arc::from("") }
     }
 
     /// The same for what only reads, and is shared: what one asks for others wait for, who lead where it does no longer.
@@ -182,11 +196,6 @@ impl Turns {
     /// The same in the lane of this namespace.
     pub fn of(&self, namespace: &str) -> Self {
         Self { lane: Arc::from(namespace), ..self.clone() }
-    }
-
-    /// The lane.
-    pub fn lane(&self) -> &Arc<str> {
-        &self.lane
     }
 
     /// Waits until there is likely to be room for the requests of one more sync. A request takes kilobytes before it is
@@ -213,6 +222,23 @@ impl Turns {
         self.run(request).await
     }
 
+    /// The same for a request for which a large object is written anew, with a rest after it: what takes long is very large, or
+    /// asked of an API server that is busy.
+    pub async fn write_large<T, R>(&self, request: impl FnOnce() -> R) -> Result<T, ApiProblem>
+    where
+        R: Future<Output = Result<T, kube::Error>>,
+    {
+        let turn = self.large.acquire(&self.lane).await;
+        let begun = Instant::now();
+        let written = self.run(request).await;
+        let rest = (begun.elapsed() * REST).min(LONGEST_REST);
+        tokio::spawn(async move {
+            tokio::time::sleep(rest).await;
+            drop(turn);
+        });
+        written
+    }
+
     /// Makes one request and sends it when there is room for it, and while we lead.
     pub async fn run<T, R>(&self, request: impl FnOnce() -> R) -> Result<T, ApiProblem>
     where
@@ -231,8 +257,6 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures::FutureExt as _;
 
     use super::*;
@@ -307,6 +331,26 @@ mod tests {
         let each = (0..100).map(|n| turns.of(&format!("namespace-{}", n % 10))).collect::<Vec<_>>();
         futures::future::join_all(each.iter().map(|turns| turns.read(read))).await;
         assert!(most.get() <= READS, "{}", most.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_writes_of_a_namespace_go_one_by_one_with_rests_and_anothers_beside_them() {
+        let turns = Turns::new(64, Lead::always());
+        let last = |name: &'static str, count: usize| {
+            let turns = turns.of(name);
+            async move {
+                let begun = Instant::now();
+                let write = async || {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    Ok(())
+                };
+                futures::future::join_all((0..count).map(|_| turns.write_large(write))).await;
+                begun.elapsed().as_secs()
+            }
+        };
+        let took = futures::join!(last("loud", 10), last("quiet", 1));
+        assert_eq!(took, (9 * u64::from(1 + REST) + 1, 1));
+        assert_eq!(turns.of("loud").run(async || Ok(())).await, Ok(()), "what is not large never waits for those");
     }
 
     #[tokio::test(start_paused = true)]
