@@ -39,7 +39,13 @@ impl Size {
 ///
 /// # Errors
 /// What the API server, or the way to it, says; or that we do not lead any more.
-pub async fn patch<K>(turns: &Turns, api: &Api<K>, name: &str, size: Size, patch: &Value) -> Result<ObjectMeta, ApiProblem>
+pub async fn patch<K>(
+    turns: &Turns,
+    api: &Api<K>,
+    name: &str,
+    size: Size,
+    patch: &Value,
+) -> Result<ObjectMeta, ApiProblem>
 where
     K: Resource + Clone,
 {

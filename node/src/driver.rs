@@ -5,17 +5,20 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use crate::DRIVER;
+use crate::mounts::Room;
 use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::rpc::csi::identity_server::Identity;
 use crate::rpc::csi::node_server;
 use crate::rpc::csi::node_service_capability::rpc::Type as Can;
 use crate::rpc::csi::node_service_capability::{Rpc, Type};
+use crate::rpc::csi::volume_usage::Unit;
 use crate::rpc::csi::{
     GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest, GetPluginInfoResponse,
     NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse,
-    NodePublishVolumeRequest, NodePublishVolumeResponse, NodeServiceCapability, NodeUnpublishVolumeRequest,
-    NodeUnpublishVolumeResponse, ProbeRequest, ProbeResponse,
+    NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodePublishVolumeResponse,
+    NodeServiceCapability, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse, ProbeRequest, ProbeResponse,
+    VolumeUsage,
 };
 use crate::rpc::registration::registration_server::Registration;
 use crate::rpc::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
@@ -79,12 +82,30 @@ impl node_server::Node for Driver {
         Ok(Response::new(NodeUnpublishVolumeResponse {}))
     }
 
+    async fn node_get_volume_stats(
+        &self,
+        request: Request<NodeGetVolumeStatsRequest>,
+    ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
+        let NodeGetVolumeStatsRequest { volume_id, volume_path } = request.into_inner();
+        needed("volume id", &volume_id)?;
+        needed("volume path", &volume_path)?;
+        let usage = self.node.usage(&volume_path)?;
+        let of = |unit: Unit, Room { total, available }: Room| VolumeUsage {
+            unit: unit.into(),
+            total: i64::try_from(total).unwrap_or(i64::MAX),
+            available: i64::try_from(available).unwrap_or(i64::MAX),
+            used: i64::try_from(total.saturating_sub(available)).unwrap_or(i64::MAX),
+        };
+        let usage = vec![of(Unit::Bytes, usage.bytes), of(Unit::Inodes, usage.inodes)];
+        Ok(Response::new(NodeGetVolumeStatsResponse { usage }))
+    }
+
     async fn node_get_capabilities(
         &self,
         _: Request<NodeGetCapabilitiesRequest>,
     ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
-        let group = Type::Rpc(Rpc { r#type: Can::VolumeMountGroup.into() });
-        let capabilities = vec![NodeServiceCapability { r#type: Some(group) }];
+        let capability = |can: Can| NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: can.into() })) };
+        let capabilities = [Can::GetVolumeStats, Can::VolumeMountGroup].map(capability).into();
         Ok(Response::new(NodeGetCapabilitiesResponse { capabilities }))
     }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::leases::Held;
 use crate::look::{Asked, Visit};
 use crate::marks::Mark;
-use crate::mounts::{self, Mounted};
+use crate::mounts::{self, Mounted, Usage};
 use crate::node::Node;
 use crate::place;
 use crate::refusal::{Kind, Refusal};
@@ -141,6 +141,13 @@ impl Node {
             self.tell(pod, Severity::Warning, "MountNotRefreshed", refusal.message.clone());
         }
         Err(refusal)
+    }
+
+    /// How full a volume is. What can be none of ours is not there.
+    pub fn usage(&self, target: &str) -> Result<Usage, Refusal> {
+        let place =
+            place::target(target, &self.kubelet).map_err(|refusal| Refusal { kind: Kind::Absent, ..refusal })?;
+        mounts::usage(&place)
     }
 
     /// Has a volume be gone.

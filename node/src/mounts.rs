@@ -131,6 +131,36 @@ fn swaps() -> bool {
     fs::read_to_string(SWAPS).map_or(true, |text| text.lines().count() > 1)
 }
 
+/// How full memory is that is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// By bytes.
+    pub bytes: Room,
+    /// By files, folders and links.
+    pub inodes: Room,
+}
+
+/// How much there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// In all.
+    pub total: u64,
+    /// Now.
+    pub available: u64,
+}
+
+/// How full what is ours at `place` is; absent where nothing is.
+pub fn usage(place: &Path) -> Result<Usage, Refusal> {
+    // What others mount may be far away, and never answer.
+    if at(place)? != Mounted::Ours {
+        return Err(Refusal::new(Kind::Absent, "no volume of keyferry's is mounted there"));
+    }
+    let unknown = |_| Refusal::of_node("the system does not tell how full the volume is");
+    let found = rustix::fs::statvfs(place).map_err(unknown)?;
+    let bytes = Room { total: found.f_blocks * found.f_frsize, available: found.f_bavail * found.f_frsize };
+    Ok(Usage { bytes, inodes: Room { total: found.f_files, available: found.f_favail } })
+}
+
 /// Unmounts what is ours at `place`, and removes its folder. That nothing is there is as good.
 pub fn unmount(place: &Path) -> Result<(), Refusal> {
     for layer in 0.. {

@@ -69,6 +69,85 @@ pub struct NodeUnpublishVolumeRequest {
 /// It is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NodeUnpublishVolumeResponse {}
+/// A volume that somebody wants to know of.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeGetVolumeStatsRequest {
+    /// Which one.
+    #[prost(string, tag = "1")]
+    pub volume_id: ::prost::alloc::string::String,
+    /// Where.
+    #[prost(string, tag = "2")]
+    pub volume_path: ::prost::alloc::string::String,
+}
+/// How full it is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NodeGetVolumeStatsResponse {
+    /// By bytes, and by files.
+    #[prost(message, repeated, tag = "1")]
+    pub usage: ::prost::alloc::vec::Vec<VolumeUsage>,
+}
+/// How full a volume is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VolumeUsage {
+    /// How many may come.
+    #[prost(int64, tag = "1")]
+    pub available: i64,
+    /// How many there may be.
+    #[prost(int64, tag = "2")]
+    pub total: i64,
+    /// How many there are.
+    #[prost(int64, tag = "3")]
+    pub used: i64,
+    /// Of what.
+    #[prost(enumeration = "volume_usage::Unit", tag = "4")]
+    pub unit: i32,
+}
+/// Nested message and enum types in `VolumeUsage`.
+pub mod volume_usage {
+    /// What is counted.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Unit {
+        /// Of no meaning.
+        Unknown = 0,
+        /// Bytes.
+        Bytes = 1,
+        /// Files, folders and links.
+        Inodes = 2,
+    }
+    impl Unit {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unknown => "UNKNOWN",
+                Self::Bytes => "BYTES",
+                Self::Inodes => "INODES",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "UNKNOWN" => Some(Self::Unknown),
+                "BYTES" => Some(Self::Bytes),
+                "INODES" => Some(Self::Inodes),
+                _ => None,
+            }
+        }
+    }
+}
 /// What a volume is used for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VolumeCapability {
@@ -149,6 +228,8 @@ pub mod node_service_capability {
         pub enum Type {
             /// Of no meaning.
             Unknown = 0,
+            /// It tells how full a volume is.
+            GetVolumeStats = 2,
             /// The driver gives files the pod's group.
             VolumeMountGroup = 6,
         }
@@ -160,6 +241,7 @@ pub mod node_service_capability {
             pub fn as_str_name(&self) -> &'static str {
                 match self {
                     Self::Unknown => "UNKNOWN",
+                    Self::GetVolumeStats => "GET_VOLUME_STATS",
                     Self::VolumeMountGroup => "VOLUME_MOUNT_GROUP",
                 }
             }
@@ -167,6 +249,7 @@ pub mod node_service_capability {
             pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
                 match value {
                     "UNKNOWN" => Some(Self::Unknown),
+                    "GET_VOLUME_STATS" => Some(Self::GetVolumeStats),
                     "VOLUME_MOUNT_GROUP" => Some(Self::VolumeMountGroup),
                     _ => None,
                 }
@@ -760,6 +843,31 @@ pub mod node_client {
                 .insert(GrpcMethod::new("csi.v1.Node", "NodeUnpublishVolume"));
             self.inner.unary(req, path, codec).await
         }
+        /// How full one is.
+        pub async fn node_get_volume_stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NodeGetVolumeStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::NodeGetVolumeStatsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/csi.v1.Node/NodeGetVolumeStats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("csi.v1.Node", "NodeGetVolumeStats"));
+            self.inner.unary(req, path, codec).await
+        }
         /// What of this service there is.
         pub async fn node_get_capabilities(
             &mut self,
@@ -836,6 +944,14 @@ pub mod node_server {
             request: tonic::Request<super::NodeUnpublishVolumeRequest>,
         ) -> std::result::Result<
             tonic::Response<super::NodeUnpublishVolumeResponse>,
+            tonic::Status,
+        >;
+        /// How full one is.
+        async fn node_get_volume_stats(
+            &self,
+            request: tonic::Request<super::NodeGetVolumeStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::NodeGetVolumeStatsResponse>,
             tonic::Status,
         >;
         /// What of this service there is.
@@ -1007,6 +1123,51 @@ pub mod node_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = NodeUnpublishVolumeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/csi.v1.Node/NodeGetVolumeStats" => {
+                    #[allow(non_camel_case_types)]
+                    struct NodeGetVolumeStatsSvc<T: Node>(pub Arc<T>);
+                    impl<
+                        T: Node,
+                    > tonic::server::UnaryService<super::NodeGetVolumeStatsRequest>
+                    for NodeGetVolumeStatsSvc<T> {
+                        type Response = super::NodeGetVolumeStatsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NodeGetVolumeStatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Node>::node_get_volume_stats(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = NodeGetVolumeStatsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -9,8 +9,10 @@ use std::time::Duration;
 use keyferry_node::rpc::csi::identity_client::IdentityClient;
 use keyferry_node::rpc::csi::node_client::NodeClient;
 use keyferry_node::rpc::csi::volume_capability::{AccessType, MountVolume};
+use keyferry_node::rpc::csi::volume_usage::Unit;
 use keyferry_node::rpc::csi::{
-    GetPluginInfoRequest, NodePublishVolumeRequest, NodeUnpublishVolumeRequest, VolumeCapability,
+    GetPluginInfoRequest, NodeGetVolumeStatsRequest, NodePublishVolumeRequest, NodeUnpublishVolumeRequest,
+    VolumeCapability,
 };
 use keyferry_node::rpc::registration::registration_client::RegistrationClient;
 use keyferry_node::rpc::registration::{InfoRequest, PluginInfo};
@@ -240,6 +242,15 @@ impl Kubelet {
         let request = NodeUnpublishVolumeRequest { volume_id: format!("csi-{pod}"), target_path };
         let mut node = NodeClient::new(connect(&self.socket()).await?);
         node.node_unpublish_volume(request).await.map(|_| ())
+    }
+
+    /// How full a pod's volume is: what there may be of each unit, and what there is.
+    pub async fn usage(&self, pod: &str) -> Result<Vec<(Unit, i64, i64)>, Status> {
+        let volume_path = self.target(pod).display().to_string();
+        let request = NodeGetVolumeStatsRequest { volume_id: format!("csi-{pod}"), volume_path };
+        let mut node = NodeClient::new(connect(&self.socket()).await?);
+        let usage = node.node_get_volume_stats(request).await?.into_inner().usage;
+        Ok(usage.iter().map(|usage| (usage.unit(), usage.total, usage.used)).collect())
     }
 
     /// A file of a pod's volume.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
+use keyferry_node::rpc::csi::volume_usage::Unit;
 use keyferry_node_driver_tests::kubelet::Ask;
 use keyferry_node_driver_tests::rig::{APP, LONG, Rig, STRANGER};
 use keyferry_testkit::eventually;
@@ -14,6 +15,7 @@ tests![
     who_has_no_rights_is_told_the_rule,
     the_kubelet_finds_it_and_nobody_else_may,
     items_groups_and_modes_are_as_asked,
+    how_full_a_volume_is_can_be_known,
     a_login_of_the_store_s_own_is_not_for_pods,
     what_a_pod_can_t_have_is_said,
     who_brings_no_token_for_the_store_has_no_part_in_another_s_login,
@@ -120,6 +122,29 @@ async fn items_groups_and_modes_are_as_asked() {
     assert_eq!(rig.kubelet.read("web", "db/pass").as_deref(), Some(CANARY));
     assert!(rig.kubelet.read("web", "more").is_none());
     rig.kubelet.unpublish("web").await.expect("it ends");
+}
+
+async fn how_full_a_volume_is_can_be_known() {
+    let rig = Rig::new("usage", &[]).await;
+    let value = "x".repeat(100_000);
+    rig.put("db", json!({"a": value})).await;
+    rig.declare("db", json!({}));
+    rig.grant("db", APP).await;
+    let none = rig.kubelet.usage("web").await.expect_err("nothing is mounted yet");
+    assert_eq!(none.code(), Code::NotFound, "{none}");
+    let ask = rig.ask("web", APP, "db").await;
+    rig.kubelet.publish(&ask).await.expect("it mounts");
+    let usage = rig.kubelet.usage("web").await.expect("it is known");
+    let [(Unit::Bytes, room, used), (Unit::Inodes, files, there)] = usage[..] else { panic!("{usage:?}") };
+    assert_eq!(room, 16 << 20, "as much as the limit mount-memory says");
+    assert!((100_000..200_000).contains(&used), "{used} bytes are used");
+    // The volume, the folder of this version, the file, and the links to both.
+    assert_eq!((files, there), (8192, 5));
+    // The volume's folder alone, as where it is not mounted, is nobody's to look at.
+    rig.kubelet.unpublish("web").await.expect("it ends");
+    std::fs::create_dir_all(rig.kubelet.target("web")).expect("a folder");
+    let none = rig.kubelet.usage("web").await.expect_err("it is not mounted any more");
+    assert_eq!(none.code(), Code::NotFound, "{none}");
 }
 
 async fn a_login_of_the_store_s_own_is_not_for_pods() {

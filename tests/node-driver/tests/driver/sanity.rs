@@ -10,12 +10,15 @@ use serde_json::Value;
 tests![csi_sanity_finds_nothing_wrong];
 
 /// What is for a driver that mounts what is there already, and no more.
-const PASSED: [&str; 10] = [
+const PASSED: [&str; 13] = [
     "Identity Service GetPluginCapabilities should return appropriate capabilities",
     "Identity Service GetPluginInfo should return appropriate information",
     "Identity Service Probe should return appropriate information",
     "Node Service NodeGetCapabilities should return appropriate capabilities",
     "Node Service NodeGetInfo should return appropriate values",
+    "Node Service NodeGetVolumeStats should fail when no volume id is provided",
+    "Node Service NodeGetVolumeStats should fail when no volume path is provided",
+    "Node Service NodeGetVolumeStats should fail when volume is not found",
     "Node Service NodePublishVolume should fail when no target path is provided",
     "Node Service NodePublishVolume should fail when no volume capability is provided",
     "Node Service NodePublishVolume should fail when no volume id is provided",
@@ -24,20 +27,19 @@ const PASSED: [&str; 10] = [
 ];
 
 /// What makes its volumes by the Controller service, which ours have no need of.
-const LEFT_OUT: [&str; 5] = [
+const LEFT_OUT: [&str; 6] = [
     r"\[Controller Server\]",
     "GroupController Service",
     "NodeUnpublishVolume should remove target path",
+    "NodeGetVolumeStats should fail when volume does not exist on the specified path",
     "Node Service should work",
     "Node Service should be idempotent",
 ];
 
 /// What csi-sanity says where it skips what the driver does not claim to do.
-const NOT_CLAIMED: [&str; 7] = [
+const NOT_CLAIMED: [&str; 6] = [
     "NodeExpandVolume not supported",
     "NodeGetStorageHealth not supported",
-    // It is about NodeGetVolumeStats.
-    "NodeGetVolume not supported",
     "NodeGetVolumeHealth not supported",
     "NodeStageVolume not supported",
     "NodeUnstageVolume not supported",
