@@ -31,7 +31,7 @@ prove-stores: ## Run a store of each kind at once for ten minutes, while values 
 prove-vault: ## Log in at HashiCorp's own Vault by LDAP and AWS IAM (builds it once; needs Debian's slapd)
 	@scripts/prove-vault $(ARGS)
 
-prove-node: ## Kill the driver thirty times, mount a hundred pods, and measure what that takes (needs root; some forty minutes)
+prove-node: ## Kill the driver thirty times, mount a hundred pods, and measure what that takes (needs root; some twelve minutes)
 	@scripts/prove-node $(ARGS)
 
 prove-failover: ## Kill the replica that leads fifty times, in the middle of a rotation, and see the other go on (ARGS="--rounds 5"; some twenty minutes)

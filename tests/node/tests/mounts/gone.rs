@@ -5,7 +5,7 @@ use std::time::Duration;
 use keyferry_node_driver_tests::rig::{APP, Base, LONG};
 use keyferry_testkit::{Pod, Testbed, eventually};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::pods::{alone, apply_driver, driver, spec, until_mounted, until_registered};
 
@@ -25,7 +25,7 @@ struct Mounted<'b> {
 
 impl<'b> Mounted<'b> {
     /// With this in the ExternalSecret's target.
-    async fn new(base: &'b Base, name: &'static str, target: serde_json::Value) -> Self {
+    async fn new(base: &'b Base, name: &'static str, target: Value) -> Self {
         base.put(name, json!({"password": "first"})).await;
         base.declare(name, target);
         base.grant(name, APP).await;

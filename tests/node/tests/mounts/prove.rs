@@ -60,7 +60,7 @@ fn tell(line: std::fmt::Arguments<'_>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes half an hour: make prove-node"]
+#[ignore = "takes minutes: make prove-node"]
 async fn a_hundred_pods_are_one_to_their_store() {
     let testbed = tokio::task::spawn_blocking(Testbed::with_node).await.expect("a testbed");
     let _alone = alone().await;
