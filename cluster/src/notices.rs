@@ -42,7 +42,8 @@ impl ClusterNotices {
 impl Notices for ClusterNotices {
     async fn status(&self, store: &Store, status: &SecretStoreStatus) -> Result<(), Problem> {
         let (turns, client) = (self.turns(store.id.namespace.as_ref()), self.client.clone());
-        let (name, size) = (&store.id.name, store.spec.as_ref().map_or(REFUSED, Size::of));
+        let name = &store.id.name;
+        let size = store.spec.as_ref().map_or(REFUSED, |spec| Size::of(&(&store.metadata, spec)));
         let patch = json!({"metadata": {"uid": store.uid()}, "status": status});
         match &store.id.namespace {
             Some(namespace) => {
@@ -156,5 +157,17 @@ mod tests {
         let took = begun.elapsed();
         assert!((Duration::from_secs(1)..Duration::from_secs(2)).contains(&took), "{took:?}");
         assert_eq!(busy.all.load(Ordering::SeqCst), 150);
+        // What is large of one that is used may be its metadata.
+        let large = |n: usize| {
+            let mut metadata = of(n);
+            metadata.annotations = Some([("a".to_owned(), "x".repeat(100_000))].into());
+            let mut store = SecretStore::new("", keyferry_crds::SecretStoreSpec::default());
+            store.metadata = metadata;
+            Store::namespaced(store)
+        };
+        let used: Vec<Store> = (0..50).map(large).collect();
+        let begun = Instant::now();
+        join_all(used.iter().map(|store| notices.status(store, &status))).await;
+        assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
     }
 }
