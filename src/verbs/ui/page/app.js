@@ -274,6 +274,7 @@ function showRows() {
     tr.remove();
     trs.delete(id);
   }
+  const focused = document.activeElement;
   let before = null;
   wanted.forEach((row, n) => {
     const tr = trs.get(row.id) ?? makeRow(row);
@@ -282,6 +283,8 @@ function showRows() {
     if (place !== tr) $("rows").insertBefore(tr, place);
     before = tr;
   });
+  // A row that moves up is taken out and put in again, and the focus stays behind.
+  if (focused !== document.activeElement && $("rows").contains(focused)) focused.focus({ preventScroll: true });
   space($("above"), first * height);
   space($("below"), (shown.length - end) * height);
   $("table").setAttribute("aria-rowcount", told.listing ? -1 : shown.length + 1);

@@ -147,7 +147,7 @@ async fn provoke(rig: &Rig, twin: &Cluster) {
         rig.apply("PushSecret", name, json!({ "spec": spec })).await;
     }
     unrevocable(rig).await;
-    held_back(twin).await;
+    held_back(twin, rig.namespace()).await;
     rig.until_synced("first").await;
     rig.until_synced("later").await;
     // Its Secret changes, and nobody may restart who uses it.
@@ -180,13 +180,15 @@ async fn unrevocable(rig: &Rig) {
     rig.apply("GeneratorState", "unrevocable", json!({"metadata": metadata, "spec": spec})).await;
 }
 
-/// Workloads of another namespace, which the operator may restart, and whose pods never serve: nobody runs them.
-async fn held_back(twin: &Cluster) {
+/// Workloads of another namespace, which the operator of this class may restart, and whose pods never serve: nobody runs them.
+/// Of no class, whichever operator came first would write the Secret, and only one of them restarts anybody.
+async fn held_back(twin: &Cluster, class: &str) {
     let group = "rbac.authorization.k8s.io";
     let subject = json!({"kind": "ServiceAccount", "name": OPERATOR_ACCOUNT, "namespace": OPERATOR_NAMESPACE});
     let rule = json!({"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets"], "verbs": ["get", "list", "patch"]});
     let role = json!({"apiGroup": group, "kind": "Role", "name": "restarts"});
-    let fixed = |value: &str| json!({"provider": {"fake": {"data": [{"key": "k", "value": value}]}}});
+    let fixed =
+        |value: &str| json!({"controller": class, "provider": {"fake": {"data": [{"key": "k", "value": value}]}}});
     let spec = json!({
         "refreshInterval": "1s", "secretStoreRef": {"name": "s"}, "data": [{"secretKey": "k", "remoteRef": {"key": "k"}}],
     });

@@ -74,7 +74,7 @@ pub async fn provoke(rig: &Rig) -> (Namespace, JoinSet<()>) {
     // What takes longest to show is begun first.
     leased(rig).await;
     let namespace = rig.testbed.namespace(STUCK).await;
-    let hanging = stuck(&Cluster::new(namespace.client(), namespace.name())).await;
+    let hanging = stuck(&Cluster::new(namespace.client(), namespace.name()), rig.namespace()).await;
     lines_that_wait(rig).await;
     near_its_budget(rig).await;
     (namespace, hanging)
@@ -125,8 +125,8 @@ async fn leased(rig: &Rig) {
     rig.cluster.delete("Secret", "login").await;
 }
 
-/// More ExternalSecrets than are looked at at once, of a store that never answers.
-async fn stuck(cluster: &Cluster) -> JoinSet<()> {
+/// More ExternalSecrets than are looked at at once, of a store of this class that never answers.
+async fn stuck(cluster: &Cluster, class: &str) -> JoinSet<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/{{{{ .remoteRef.key }}}}", listener.local_addr().unwrap());
     let mut hanging = JoinSet::new();
@@ -143,7 +143,9 @@ async fn stuck(cluster: &Cluster) -> JoinSet<()> {
         })
     };
     let webhook = json!({"url": url, "timeout": "30s", "result": {"jsonPath": "$.x"}});
-    cluster.apply(&object("SecretStore", "hangs", json!({"provider": {"webhook": webhook}}))).await;
+    cluster
+        .apply(&object("SecretStore", "hangs", json!({"controller": class, "provider": {"webhook": webhook}})))
+        .await;
     let each = |n: usize| {
         let data = json!([{"secretKey": "k", "remoteRef": {"key": format!("k{n}")}}]);
         let spec = json!({"refreshInterval": "1h", "secretStoreRef": {"name": "hangs"}, "data": data});
