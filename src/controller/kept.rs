@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use keyferry_cluster::guarded::Guarded;
 use keyferry_crds::Condition;
 use keyferry_limits::{LARGE_OBJECTS, LARGE_OBJECTS_SHARE, Limit, NAMESPACE_OBJECTS};
 use keyferry_sync::dependency::{Name, name_of};
 use kube::Resource;
 use kube::api::ObjectMeta;
-use kube::core::DeserializeGuard;
 use serde::Serialize;
 
 use super::relist::Update;
@@ -33,16 +33,16 @@ pub struct Refused {
     pub ready: Option<Box<Condition>>,
 }
 
-impl From<ObjectMeta> for Refused {
+impl From<Box<ObjectMeta>> for Refused {
     /// What does not decode.
-    fn from(metadata: ObjectMeta) -> Self {
-        Self { metadata: Box::new(metadata), limit: None, ready: None }
+    fn from(metadata: Box<ObjectMeta>) -> Self {
+        Self { metadata, limit: None, ready: None }
     }
 }
 
 /// What a watch tells, of which some does not decode.
-pub fn decoded<K>(update: Update<DeserializeGuard<K>>) -> Update<Result<K, Refused>> {
-    update.map(|DeserializeGuard(object)| object.map_err(|invalid| Refused::from(invalid.metadata)))
+pub fn decoded<K>(update: Update<Guarded<K>>) -> Update<Result<K, Refused>> {
+    update.map(|Guarded(object)| object.map_err(Refused::from))
 }
 
 /// The namespace and name of an object, as a watch tells of it.
@@ -82,11 +82,7 @@ impl Bytes {
 
 impl Kept {
     /// Takes what a watch tells: refused is what does not decode, or is more than there is room for.
-    pub fn take<K>(
-        &self,
-        update: Update<DeserializeGuard<K>>,
-        ready: fn(&K) -> Option<&Condition>,
-    ) -> Update<Result<K, Refused>>
+    pub fn take<K>(&self, update: Update<Guarded<K>>, ready: fn(&K) -> Option<&Condition>) -> Update<Result<K, Refused>>
     where
         K: Resource + Serialize + 'static,
     {

@@ -75,7 +75,7 @@ pub fn put_undecodable(name: &str, generation: i64) -> Change {
 /// The same, where it is known what its condition says.
 pub fn put_told(name: &str, generation: i64, ready: Option<Condition>) -> Change {
     let metadata = metadata(name, generation);
-    let refused = kept::Refused { ready: ready.map(Box::new), ..metadata.clone().into() };
+    let refused = kept::Refused { ready: ready.map(Box::new), ..Box::new(metadata.clone()).into() };
     let told = Told::<()> { name: name_of(&metadata), object: Err(refused) };
     Change::Subject(SubjectKind::ExternalSecret, Update::Put(told.pass_on()))
 }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt as _, select_all};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
+use keyferry_cluster::guarded::Guarded;
 use keyferry_cluster::sealed_secrets::SealedSecret;
 use keyferry_cluster::target::kinds::Kinds;
 use keyferry_cluster::target::{desired, rotation};
@@ -23,7 +24,7 @@ use keyferry_sync::ports;
 use keyferry_sync::settings::Scope;
 use keyferry_sync::store::Store;
 use kube::api::{Api, ListParams, PartialObjectMeta};
-use kube::core::{DeserializeGuard, DynamicObject, NamespaceResourceScope};
+use kube::core::{DynamicObject, NamespaceResourceScope};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
@@ -210,7 +211,7 @@ impl ClusterWatches {
         &self,
         change: fn(Update<Result<K, Refused>>) -> Change,
         ready: fn(&K) -> Option<&Condition>,
-    ) -> impl Fn(Update<DeserializeGuard<K>>) -> Change + Send + 'static
+    ) -> impl Fn(Update<Guarded<K>>) -> Change + Send + 'static
     where
         K: Resource + Serialize + 'static,
     {
@@ -318,12 +319,10 @@ fn copier<K: Into<Copier>>(taken: Result<K, Refused>) -> Told<Own> {
 }
 
 /// A PushSecret where nobody looks after it, as one that may be a copy.
-fn push_copy(update: Update<DeserializeGuard<PushSecret>>) -> Change {
-    let seen = |DeserializeGuard(copy): DeserializeGuard<PushSecret>| match copy {
+fn push_copy(update: Update<Guarded<PushSecret>>) -> Change {
+    let seen = |Guarded(copy): Guarded<PushSecret>| match copy {
         Ok(copy) => (name_of(&copy.metadata), Seen::push_secret(&copy)),
-        Err(invalid) => {
-            (name_of(&invalid.metadata), Seen::undecodable(CopierKind::ClusterPushSecret, &invalid.metadata))
-        }
+        Err(metadata) => (name_of(&metadata), Seen::undecodable(CopierKind::ClusterPushSecret, &metadata)),
     };
     Change::PushSecret(update.map(seen))
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, SelectAll, StreamExt as _, select_all};
+use keyferry_cluster::guarded::Guarded;
 use keyferry_cluster::problem::ApiProblem;
 use keyferry_crds::{ClusterSecretStore, ExternalSecret, PushSecret, SecretStore};
 use keyferry_sync::store::Store;
 use kube::api::Api;
-use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource};
@@ -51,7 +51,7 @@ pub fn all(client: &Client, namespace: Option<&str>, again: Option<Duration>) ->
     let secrets = scoped_guard::<ExternalSecret>(client, namespace);
     let pushes = scoped_guard::<PushSecret>(client, namespace);
     let stores = scoped_guard::<SecretStore>(client, namespace);
-    let of_cluster: Api<DeserializeGuard<ClusterSecretStore>> = Api::all(client.clone());
+    let of_cluster: Api<Guarded<ClusterSecretStore>> = Api::all(client.clone());
     select_all([
         over_again(again, move || changes(secrets.clone(), of_es, |of| Object::ExternalSecret(Arc::new(of)))),
         over_again(again, move || changes(pushes.clone(), of_ps, |of| Object::PushSecret(Arc::new(of)))),
@@ -102,25 +102,21 @@ fn is_refusal(problem: &ApiProblem) -> bool {
 }
 
 /// The changes of one kind. It ends where that may not be watched, or is not there, which is told.
-fn changes<K>(
-    api: Api<DeserializeGuard<K>>,
-    kind: &'static str,
-    object: fn(Read<K>) -> Object,
-) -> BoxStream<'static, Change>
+fn changes<K>(api: Api<Guarded<K>>, kind: &'static str, object: fn(Read<K>) -> Object) -> BoxStream<'static, Change>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + DeserializeOwned + 'static,
 {
-    let key = move |of: &DeserializeGuard<K>| {
+    let key = move |of: &Guarded<K>| {
         let metadata = of.meta();
         (kind, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
     };
-    let put = move |mut of: DeserializeGuard<K>| {
+    let put = move |mut of: Guarded<K>| {
         // Nobody reads who wrote which field, which is a good part of an object.
         of.meta_mut().managed_fields = None;
         Some(Change::Put(key(&of), object(gather::read(of))))
     };
     let mut listed = BTreeSet::new();
-    let step = move |event: watcher::Result<Event<DeserializeGuard<K>>>| {
+    let step = move |event: watcher::Result<Event<Guarded<K>>>| {
         let is_list = matches!(event, Err(watcher::Error::InitialListFailed(_)));
         match event {
             Ok(Event::Init) => (None, true),
@@ -144,7 +140,7 @@ where
         }
     };
     // That a list begins is no success: a server that fails it is asked less and less often.
-    let begins = |event: &watcher::Result<Event<DeserializeGuard<K>>>| matches!(event, Ok(Event::Init));
+    let begins = |event: &watcher::Result<Event<Guarded<K>>>| matches!(event, Ok(Event::Init));
     let events = watcher::watcher(api, watcher::Config::default());
     let stream = events.filter(move |event| std::future::ready(!begins(event))).default_backoff().boxed();
     // A stream ends with what is refused: nothing is awaited after that.

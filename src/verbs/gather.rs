@@ -11,13 +11,14 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet}
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, PodSpec};
+use keyferry_cluster::guarded::Guarded;
 use keyferry_cluster::pages;
 use keyferry_cluster::problem::{ApiProblem, timely};
 use keyferry_cluster::shards;
 use keyferry_crds::{ClusterSecretStore, ExternalSecret, PushSecret, SecretStore};
 use keyferry_sync::store::Store;
 use kube::api::{Api, ListParams, ObjectMeta};
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
@@ -146,26 +147,26 @@ pub fn unlisted(kinds: &str, problem: &ApiProblem) -> String {
 /// ExternalSecrets, without which there is nothing to tell.
 pub async fn snapshot(client: &Client, namespace: Option<&str>, notes: &mut Vec<String>) -> Result<Snapshot, String> {
     let mut snapshot = Snapshot::default();
-    let of: Api<DeserializeGuard<ExternalSecret>> = scoped_guard(client, namespace);
+    let of: Api<Guarded<ExternalSecret>> = scoped_guard(client, namespace);
     let all = &mut snapshot.external_secrets;
     let listed = pages::all(&of, ListParams::default(), |object| all.push(read(object))).await;
     listed.map_err(|problem| unlisted("ExternalSecrets", &problem))?;
-    let of: Api<DeserializeGuard<PushSecret>> = scoped_guard(client, namespace);
+    let of: Api<Guarded<PushSecret>> = scoped_guard(client, namespace);
     let (all, unread) = (&mut snapshot.push_secrets, &mut snapshot.unread);
     let listed = pages::all(&of, ListParams::default(), |object| all.push(read(object))).await;
     note(notes, unread, "PushSecrets", listed);
     let all = &mut snapshot.stores;
-    let of: Api<DeserializeGuard<SecretStore>> = scoped_guard(client, namespace);
+    let of: Api<Guarded<SecretStore>> = scoped_guard(client, namespace);
     let each = |object| all.push(Arc::new(read(object).map_or_else(|of| Store::undecodable(*of), Store::namespaced)));
     note(notes, unread, "SecretStores", pages::all(&of, ListParams::default(), each).await);
-    let of: Api<DeserializeGuard<ClusterSecretStore>> = Api::all(client.clone());
+    let of: Api<Guarded<ClusterSecretStore>> = Api::all(client.clone());
     let each = |object| all.push(Arc::new(read(object).map_or_else(|of| Store::undecodable(*of), Store::cluster)));
     note(notes, unread, "ClusterSecretStores", pages::all(&of, ListParams::default(), each).await);
     Ok(snapshot)
 }
 
 /// The same, of objects that need not be of the form of their kind: see [`scoped`].
-pub fn scoped_guard<K>(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<K>>
+pub fn scoped_guard<K>(client: &Client, namespace: Option<&str>) -> Api<Guarded<K>>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
@@ -176,8 +177,8 @@ where
 }
 
 /// An object, or its metadata where it is not of the form of its kind.
-pub fn read<K: Resource<DynamicType = ()>>(guarded: DeserializeGuard<K>) -> Read<K> {
-    guarded.0.map_err(|invalid| Box::new(invalid.metadata))
+pub fn read<K: Resource<DynamicType = ()>>(guarded: Guarded<K>) -> Read<K> {
+    guarded.0
 }
 
 fn note(

@@ -7,11 +7,11 @@ use clap::Args;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use keyferry_cluster::connection::Connection;
+use keyferry_cluster::guarded::Guarded;
 use keyferry_cluster::pages;
 use keyferry_cluster::problem::{ApiProblem, timely};
 use keyferry_crds::{CreationPolicy, ExternalSecret};
 use kube::api::{Api, ListParams};
-use kube::core::DeserializeGuard;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -117,8 +117,8 @@ async fn target(name: &str, client: &Client, namespace: &str) -> Result<Option<S
         return Ok(is_made.then(|| es.target_name().to_owned()));
     }
     let mut known = Vec::new();
-    let api: Api<DeserializeGuard<ExternalSecret>> = Api::namespaced(client.clone(), namespace);
-    let each = |of: DeserializeGuard<ExternalSecret>| known.push(of.name_any());
+    let api: Api<Guarded<ExternalSecret>> = Api::namespaced(client.clone(), namespace);
+    let each = |of: Guarded<ExternalSecret>| known.push(of.name_any());
     // A hint is not worth an error.
     let _ = pages::all(&api, ListParams::default(), each).await;
     let hint = did_you_mean(name, known.iter().map(String::as_str));
